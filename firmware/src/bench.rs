@@ -1,0 +1,134 @@
+//! How fast this machine is: the network's step alone, and the whole way from luma to picture.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use autochrome_model::{LumaRange, Painter, Plane, color, planes};
+use serde::Serialize;
+
+use crate::errors::{Exit, Failure, OrFail, Result};
+use crate::input::Photos;
+use crate::model;
+use crate::statistics::Percentiles;
+
+/// Frames before the clock runs: caches, and memory that is allocated once.
+const WARM_UP: u64 = 5;
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The model's name.
+    pub model: String,
+    /// Threads that computed a frame.
+    pub threads: usize,
+    /// Frames that were timed.
+    pub frames: u64,
+    /// From a lightness plane to ab at the model's resolution.
+    pub step_ms: Percentiles,
+    /// From a 640x480 luma plane to an RGB picture of that size.
+    pub pipeline_ms: Percentiles,
+    /// Frames a second of the whole pipeline.
+    pub pipeline_fps: f32,
+    /// The most memory this process held at once (VmHWM); absent where the system does not say.
+    pub peak_rss_mb: Option<f32>,
+    /// Reading and preparing the model.
+    pub load_ms: f32,
+}
+
+/// Measures `frames` frames of the demo's feed.
+///
+/// # Errors
+/// [`Exit::Usage`] for a number of threads or frames that cannot be; those of loading and running the model.
+pub fn measure(file: Option<&Path>, threads: usize, frames: u64) -> Result<Report> {
+    if threads != 1 {
+        return Err(Failure::usage(format!("--threads {threads}: this runtime computes a frame on one thread")));
+    }
+    if frames == 0 {
+        return Err(Failure::usage("--frames 0: there is nothing to measure"));
+    }
+    let (colorizer, load_ms) = timed(|| model::load(file));
+    let mut colorizer = colorizer?;
+    let name = colorizer.contract().card.name.clone();
+    let photos = Photos::new()?;
+    let size = (colorizer.contract().width, colorizer.contract().height);
+    let table = color::lightness_table(LumaRange::Full);
+    let step_ms = each_frame(frames, |number| {
+        let lightness = planes::resample(&photos.draw(number), |code| table[usize::from(code)], size);
+        let (chroma, ms) = timed(|| colorizer.step(&lightness));
+        Ok((chroma?.a.data.len(), ms))
+    })?;
+    colorizer.reset();
+    let mut painter = Painter::new(colorizer, LumaRange::Full);
+    let pipeline_ms = each_frame(frames, |number| {
+        let luma: Plane<u8> = photos.draw(number);
+        let (rgb, ms) = timed(|| painter.paint(luma).map(|picture| picture.to_rgb(LumaRange::Full)));
+        Ok((rgb?.len(), ms))
+    })?;
+    let pipeline_fps = 1000.0 * pipeline_ms.len() as f32 / pipeline_ms.iter().sum::<f32>().max(1e-6);
+    Ok(Report {
+        model: name,
+        threads,
+        frames,
+        step_ms: Percentiles::of(step_ms),
+        pipeline_ms: Percentiles::of(pipeline_ms),
+        pipeline_fps,
+        peak_rss_mb: peak_rss_mb(),
+        load_ms,
+    })
+}
+
+impl Report {
+    /// The report for people, or as JSON.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub fn to_text(&self, as_json: bool) -> Result<String> {
+        if as_json {
+            return serde_json::to_string_pretty(self).or_fail(Exit::Other, || "write JSON".into());
+        }
+        let mut text = String::new();
+        let row = |Percentiles { p50, p95, p99 }: Percentiles| format!("p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms");
+        let peak = self.peak_rss_mb.map_or_else(|| "unknown".into(), |mb| format!("{mb:.0} MB"));
+        let rows = [
+            ("model", self.model.clone()),
+            ("threads", self.threads.to_string()),
+            ("load", format!("{:.0} ms", self.load_ms)),
+            ("step", row(self.step_ms)),
+            ("pipeline", row(self.pipeline_ms)),
+            ("frames/s", format!("{:.1}", self.pipeline_fps)),
+            ("peak memory", peak),
+        ];
+        for (name, value) in rows {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{name:<12}{value}");
+        }
+        Ok(text)
+    }
+}
+
+/// The times of `frames` calls after [`WARM_UP`] others. A result's size is kept so that no work can be left out.
+fn each_frame(frames: u64, mut work: impl FnMut(u64) -> Result<(usize, f32)>) -> Result<Vec<f32>> {
+    let mut times = Vec::new();
+    for number in 0..WARM_UP + frames {
+        let (size, ms) = work(number)?;
+        std::hint::black_box(size);
+        if number >= WARM_UP {
+            times.push(ms);
+        }
+    }
+    Ok(times)
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f32) {
+    let start = Instant::now();
+    let value = work();
+    (value, start.elapsed().as_secs_f32() * 1000.0)
+}
+
+fn peak_rss_mb() -> Option<f32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: f32 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kilobytes / 1024.0)
+}

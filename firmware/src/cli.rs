@@ -1,0 +1,283 @@
+//! The command line: what can be asked for, and how the program ends.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use autochrome_model::LumaRange;
+use lexopt::prelude::*;
+
+use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone};
+use crate::input::Source;
+use crate::output::Sink;
+use crate::settings::Command;
+use crate::{bench, colorize, console, demo, model, run};
+
+const HELP: &str = include_str!("help.txt");
+/// Frames that `bench` measures, unless it is told otherwise.
+const BENCH_FRAMES: u64 = 100;
+
+/// What the program was asked to do.
+#[derive(Debug, PartialEq)]
+enum Task {
+    Print(String),
+    Demo(demo::Request),
+    Run(Box<run::Request>),
+    Colorize(colorize::Request),
+    ModelInfo { file: PathBuf, json: bool },
+    Bench { model: Option<PathBuf>, threads: usize, frames: u64, json: bool },
+}
+
+/// The whole program: reads the command line, does what it says, and turns a failure into one line on standard error and an exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // A panic that we catch, in the runtime or in a driver's crate, becomes an error line; one more text would only confuse.
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let done = catch_unwind(AssertUnwindSafe(|| parse(arguments).and_then(perform))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(Failure::new(Exit::Other, format!("a bug in this program: {}", text.unwrap_or("no message"))))
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Whoever closed our standard error does not want to know.
+            let _ = writeln!(io::stderr(), "autochrome: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    match task {
+        Task::Print(text) => print(&text),
+        Task::Demo(request) => demo::run(&request),
+        Task::Run(request) => run::run(*request),
+        Task::Colorize(request) => colorize::run(&request),
+        Task::ModelInfo { file, json } => print(&model::info(&file, json)?),
+        Task::Bench { model, threads, frames, json } => print(&bench::measure(model.as_deref(), threads, frames)?.to_text(json)?),
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(format!("{}\n", text.trim_end()).as_bytes()) {
+        Err(error) if reader_is_gone(&error) => Ok(()),
+        written => written.or_fail(Exit::Broken, || "write to standard output".into()),
+    }
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Task> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let Some(first) = next(&mut parser)? else {
+        return Err(Failure::usage("say what to do: demo, run, colorize, model or bench; `autochrome --help` says more"));
+    };
+    match first {
+        Short('h') | Long("help") => Ok(Task::Print(HELP.to_owned())),
+        Short('V') | Long("version") => Ok(Task::Print(format!("autochrome {}", env!("CARGO_PKG_VERSION")))),
+        Value(word) if word == "demo" => parse_demo(parser),
+        Value(word) if word == "run" => parse_run(parser),
+        Value(word) if word == "colorize" => parse_colorize(parser),
+        Value(word) if word == "model" => parse_model(parser),
+        Value(word) if word == "bench" => parse_bench(parser),
+        Value(word) if word == "help" => Ok(Task::Print(HELP.to_owned())),
+        Value(word) => Err(Failure::usage(format!("there is no command {word:?}; there are demo, run, colorize, model and bench"))),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn parse_demo(mut parser: lexopt::Parser) -> Result<Task> {
+    let mut request = demo::Request { frames: None, out: None, listen: Some(demo::ADDRESS.to_owned()) };
+    while let Some(argument) = next(&mut parser)? {
+        match argument {
+            Long("frames") => request.frames = Some(frames(&mut parser)?),
+            Long("out") => request.out = Some(path(&mut parser)?),
+            Long("listen") => request.listen = Some(text(&mut parser)?).filter(|address| address != "none"),
+            other => return help_or_unexpected(other),
+        }
+    }
+    Ok(Task::Demo(request))
+}
+
+fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
+    let mut input = None;
+    let (mut outputs, mut settings) = (Vec::new(), Vec::new());
+    let (mut model, mut range, mut frame_limit, mut fps, mut console, mut live) = (None, None, None, None, None, false);
+    while let Some(argument) = next(&mut parser)? {
+        match argument {
+            Short('i') | Long("input") => input = Some(Source::parse(&text(&mut parser)?)?),
+            Short('o') | Long("output") => outputs.push(Sink::parse(&text(&mut parser)?)?),
+            Long("model") => model = Some(path(&mut parser)?),
+            Long(name @ ("temperature" | "saturation")) => {
+                let name = name.to_owned();
+                settings.push(setting(&name, &mut parser)?);
+            }
+            Long("range") => {
+                range = Some(match text(&mut parser)?.as_str() {
+                    "full" => LumaRange::Full,
+                    "limited" => LumaRange::Limited,
+                    other => return Err(Failure::usage(format!("--range {other}: it is full or limited"))),
+                });
+            }
+            Long("frames") => frame_limit = Some(frames(&mut parser)?),
+            Long("fps") => fps = Some(number::<u32>("--fps", &mut parser)?).filter(|&fps| fps > 0),
+            Long("live") => live = true,
+            Long("console") => console = Some(console::Port::parse(&text(&mut parser)?)),
+            other => return help_or_unexpected(other),
+        }
+    }
+    let input = input.ok_or_else(|| Failure::usage("run wants --input URI"))?;
+    if outputs.is_empty() {
+        return Err(Failure::usage("run wants at least one --output URI"));
+    }
+    if outputs.iter().filter(|&sink| *sink == Sink::Stdout).count() > 1 {
+        return Err(Failure::usage("standard output can be written to only once"));
+    }
+    Ok(Task::Run(Box::new(run::Request { input, outputs, model, settings, range, frames: frame_limit, live, fps, console })))
+}
+
+fn parse_colorize(mut parser: lexopt::Parser) -> Result<Task> {
+    let (mut paths, mut clip, mut model, mut settings) = (Vec::new(), false, None, Vec::new());
+    while let Some(argument) = next(&mut parser)? {
+        match argument {
+            Long("clip") => clip = true,
+            Long("model") => model = Some(path(&mut parser)?),
+            Long(name @ ("temperature" | "saturation")) => {
+                let name = name.to_owned();
+                settings.push(setting(&name, &mut parser)?);
+            }
+            Value(path) => paths.push(PathBuf::from(path)),
+            other => return help_or_unexpected(other),
+        }
+    }
+    match <[PathBuf; 2]>::try_from(paths) {
+        Ok([input, output]) => Ok(Task::Colorize(colorize::Request { input, output, clip, model, settings })),
+        Err(paths) => Err(Failure::usage(format!("colorize wants IN and OUT; {} paths were given", paths.len()))),
+    }
+}
+
+fn parse_model(mut parser: lexopt::Parser) -> Result<Task> {
+    let (mut words, mut json) = (Vec::new(), false);
+    while let Some(argument) = next(&mut parser)? {
+        match argument {
+            Long("json") => json = true,
+            Value(word) => words.push(word),
+            other => return help_or_unexpected(other),
+        }
+    }
+    match words.as_slice() {
+        [info, file] if info == "info" => Ok(Task::ModelInfo { file: file.into(), json }),
+        _ => Err(Failure::usage("it is `autochrome model info FILE [--json]`")),
+    }
+}
+
+fn parse_bench(mut parser: lexopt::Parser) -> Result<Task> {
+    let (mut model, mut threads, mut frame_count, mut json) = (None, 1, BENCH_FRAMES, false);
+    while let Some(argument) = next(&mut parser)? {
+        match argument {
+            Long("model") => model = Some(path(&mut parser)?),
+            Long("threads") => threads = number("--threads", &mut parser)?,
+            Long("frames") => frame_count = frames(&mut parser)?,
+            Long("json") => json = true,
+            other => return help_or_unexpected(other),
+        }
+    }
+    Ok(Task::Bench { model, threads, frames: frame_count, json })
+}
+
+fn next(parser: &mut lexopt::Parser) -> Result<Option<lexopt::Arg<'_>>> {
+    parser.next().map_err(Failure::usage)
+}
+
+/// `--help` is understood behind a command too.
+fn help_or_unexpected(argument: lexopt::Arg<'_>) -> Result<Task> {
+    match argument {
+        Short('h') | Long("help") => Ok(Task::Print(HELP.to_owned())),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn unexpected(argument: lexopt::Arg<'_>) -> Failure {
+    Failure::usage(format!("{}; `autochrome --help` says what there is", argument.unexpected()))
+}
+
+fn text(parser: &mut lexopt::Parser) -> Result<String> {
+    parser.value().and_then(|value| value.string()).map_err(Failure::usage)
+}
+
+fn path(parser: &mut lexopt::Parser) -> Result<PathBuf> {
+    parser.value().map(PathBuf::from).map_err(Failure::usage)
+}
+
+fn number<T: FromStr>(option: &str, parser: &mut lexopt::Parser) -> Result<T> {
+    let text = text(parser)?;
+    text.parse().map_err(|_| Failure::usage(format!("{option} {text}: not a number that fits here")))
+}
+
+fn frames(parser: &mut lexopt::Parser) -> Result<u64> {
+    match number("--frames", parser)? {
+        0 => Err(Failure::usage("--frames 0: at least one frame has to be asked for")),
+        frames => Ok(frames),
+    }
+}
+
+fn setting(name: &str, parser: &mut lexopt::Parser) -> Result<Command> {
+    Command::parse(name, &text(parser)?).map_err(|why| Failure::usage(format!("--{why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Task> {
+        parse(line.split_whitespace().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        let demo = demo::Request { frames: Some(250), out: Some("d".into()), listen: None };
+        assert_eq!(parsed("demo --frames 250 --out d --listen none").unwrap(), Task::Demo(demo));
+        let bench = Task::Bench { model: Some("m.onnx".into()), threads: 2, frames: 100, json: true };
+        assert_eq!(parsed("bench --json --model m.onnx --threads=2").unwrap(), bench);
+        let settings = vec![Command::Temperature(0.5)];
+        let (input, output) = ("-".into(), "a.y4m".into());
+        let colorize = colorize::Request { input, output, clip: true, model: None, settings };
+        assert_eq!(parsed("colorize - a.y4m --clip --temperature 0.5").unwrap(), Task::Colorize(colorize));
+        let Task::Run(run) = parsed("run --input test-pattern --output null -o - --fps 10 --range limited").unwrap() else { panic!() };
+        assert_eq!((run.outputs, run.fps, run.range), (vec![Sink::Null, Sink::Stdout], Some(10), Some(LumaRange::Limited)));
+        assert_eq!(parsed("run --help").unwrap(), Task::Print(HELP.into()));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases = [
+            ("", "say what to do"),
+            ("fly", "no command \"fly\""),
+            ("--fast", "--fast"),
+            ("demo --frames", "--frames"),
+            ("demo --frames many", "--frames many"),
+            ("demo --frames 0", "at least one frame"),
+            ("demo --frames -5", "--frames -5"),
+            ("demo extra", "extra"),
+            ("run --output null", "wants --input"),
+            ("run --input test-pattern", "at least one --output"),
+            ("run --input test-pattern --output a.mp4", "a.mp4"),
+            ("run --input - --output - --output -", "only once"),
+            ("run --range half", "--range half"),
+            ("colorize a.png", "1 paths were given"),
+            ("colorize a b c", "3 paths were given"),
+            ("colorize a b --temperature hot", "--temperature=hot is not a number"),
+            ("model", "model info FILE"),
+            ("model show a.onnx", "model info FILE"),
+            ("bench --threads x", "--threads x"),
+        ];
+        for (line, part) in cases {
+            let failure = parsed(line).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage, "{line}");
+            assert!(failure.to_string().contains(part), "{line}: {failure}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Where frames come from: a camera, files, a pipe, or nothing but numbers.
+
+mod camera;
+pub mod images;
+pub mod jpeg;
+mod luma;
+mod mjpeg;
+pub mod photos;
+mod test_pattern;
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use autochrome_model::{LumaRange, Plane};
+
+use crate::errors::{Exit, Failure, OrFail, Result};
+use crate::pipeline::Outlet;
+use crate::y4m::{self, Header};
+
+pub use camera::CameraError;
+pub use photos::Photos;
+
+/// The largest width and height of a picture that is read.
+pub const SIDE_MAX: usize = 8192;
+/// How many bytes are read from a pipe or a file at once.
+const READ_BYTES: usize = 1 << 17;
+
+/// One grey picture on its way through the device.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Counted from 0 at the source; a gap is a frame that was dropped.
+    pub sequence: u64,
+    /// When the source had it.
+    pub captured_at: Instant,
+    /// The luma, as it came.
+    pub luma: Plane<u8>,
+}
+
+/// What `--input` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `v4l2:/dev/videoN`
+    Camera(PathBuf),
+    /// A folder of pictures, in name order.
+    Folder(PathBuf),
+    /// `file.mjpeg`: JPEGs one after the other.
+    Mjpeg(PathBuf),
+    /// `file.y4m`
+    Y4m(PathBuf),
+    /// `-`: YUV4MPEG2 on standard input.
+    Stdin,
+    /// `test-pattern`
+    TestPattern,
+    /// The demo's photographs.
+    Photos,
+}
+
+/// An opened source.
+pub struct Feed {
+    kind: Kind,
+    range: LumaRange,
+    rate: (u32, u32),
+    header: Option<Header>,
+}
+
+enum Kind {
+    Camera(Box<camera::Camera>),
+    Folder(VecDeque<PathBuf>),
+    Mjpeg(mjpeg::MjpegFile),
+    Y4m { name: String, reader: y4m::Reader<Box<dyn BufRead + Send>> },
+    TestPattern(u64),
+    Photos(Photos, u64),
+}
+
+/// What a feed answers when asked for a frame.
+#[derive(Debug)]
+pub enum Next {
+    /// A frame.
+    Frame(Plane<u8>),
+    /// None yet: ask again.
+    NotYet,
+    /// None any more.
+    End,
+}
+
+impl Source {
+    /// Reads what `--input` says.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] for a file of a kind that is not read.
+    pub fn parse(uri: &str) -> Result<Self> {
+        if let Some(device) = uri.strip_prefix("v4l2:") {
+            return Ok(Self::Camera(device.into()));
+        }
+        let path = PathBuf::from(uri);
+        let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+        Ok(match (uri, extension.as_deref()) {
+            ("-", _) => Self::Stdin,
+            ("test-pattern", _) => Self::TestPattern,
+            _ if path.is_dir() => Self::Folder(path),
+            (_, Some("mjpeg" | "mjpg")) => Self::Mjpeg(path),
+            (_, Some("y4m")) => Self::Y4m(path),
+            _ if path.exists() => {
+                let kinds = "v4l2:/dev/videoN, a folder of pictures, FILE.mjpeg, FILE.y4m, - and test-pattern";
+                return Err(Failure::usage(format!("input {uri}: not a kind of input that is read; there are {kinds}")));
+            }
+            _ => Self::Folder(path),
+        })
+    }
+
+    /// Whether frames come at the world's pace and are lost if nobody takes them.
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Camera(_) | Self::TestPattern | Self::Photos)
+    }
+}
+
+impl Feed {
+    /// Opens a source.
+    ///
+    /// # Errors
+    /// [`Exit::NoInput`] if it is not there, [`Exit::BadData`] if it begins wrong.
+    pub fn open(source: &Source) -> Result<Self> {
+        let full = |kind| Self { kind, range: LumaRange::Full, rate: (photos::RATE as u32, 1), header: None };
+        Ok(match source {
+            Source::Camera(path) => {
+                let camera = camera::Camera::open(path)?;
+                let range = camera.range();
+                Self { range, ..full(Kind::Camera(Box::new(camera))) }
+            }
+            Source::Folder(path) => full(Kind::Folder(images::list(path)?.into())),
+            Source::Mjpeg(path) => full(Kind::Mjpeg(mjpeg::MjpegFile::open(path)?)),
+            Source::Y4m(path) => Self::y4m(&path.display().to_string(), Box::new(open_buffered(path)?))?,
+            Source::Stdin => Self::y4m("standard input", Box::new(BufReader::with_capacity(READ_BYTES, io::stdin())))?,
+            Source::TestPattern => full(Kind::TestPattern(0)),
+            Source::Photos => full(Kind::Photos(Photos::new()?, 0)),
+        })
+    }
+
+    fn y4m(name: &str, stream: Box<dyn BufRead + Send>) -> Result<Self> {
+        let reader = y4m::Reader::new(stream).map_err(|error| Failure::from(error).context(name))?;
+        let header = reader.header().clone();
+        let (range, rate) = (header.luma_range(), header.rate);
+        Ok(Self { kind: Kind::Y4m { name: name.to_owned(), reader }, range, rate, header: Some(header) })
+    }
+
+    /// How luma is coded.
+    pub fn range(&self) -> LumaRange {
+        self.range
+    }
+
+    /// Says how luma is coded, against what the source says itself.
+    pub fn set_range(&mut self, range: LumaRange) {
+        self.range = range;
+    }
+
+    /// Frames a second, as a numerator and a denominator; 0 where unknown.
+    pub fn rate(&self) -> (u32, u32) {
+        self.rate
+    }
+
+    /// The header of a YUV4MPEG2 stream.
+    pub fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
+    }
+
+    /// The next frame. A camera answers within a fraction of a second, with [`Next::NotYet`] if need be.
+    ///
+    /// # Errors
+    /// [`Exit::BadData`] or [`Exit::Broken`], naming the frame or the file.
+    pub fn next(&mut self) -> Result<Next> {
+        let frame = match &mut self.kind {
+            Kind::Camera(camera) => return Ok(camera.next()?.map_or(Next::NotYet, Next::Frame)),
+            Kind::Folder(paths) => paths.pop_front().map(|path| images::read_luma(&path)).transpose()?,
+            Kind::Mjpeg(file) => file.next_luma()?,
+            Kind::Y4m { name, reader } => reader.next_luma().map_err(|error| Failure::from(error).context(name))?,
+            Kind::TestPattern(number) => {
+                *number += 1;
+                Some(test_pattern::draw(*number - 1))
+            }
+            Kind::Photos(photos, number) => {
+                *number += 1;
+                Some(photos.draw(*number - 1))
+            }
+        };
+        Ok(frame.map_or(Next::End, Next::Frame))
+    }
+}
+
+/// The first stage of the pipeline: offers one frame after another until the feed ends or nobody wants more.
+///
+/// With a `period`, frames are offered no faster than that.
+///
+/// # Errors
+/// Those of the feed; [`Exit::BadData`] if it ends without a single frame.
+pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> Result<()> {
+    let mut due = Instant::now();
+    loop {
+        match feed.next()? {
+            Next::Frame(luma) => {
+                if let Some(period) = period {
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    // A frame that was late does not make the next ones hurry.
+                    due = due.max(Instant::now() - period) + period;
+                }
+                if outlet.send(luma).is_break() {
+                    return Ok(());
+                }
+            }
+            Next::NotYet if outlet.is_closed() => return Ok(()),
+            Next::NotYet => {}
+            Next::End if outlet.sent() == 0 => return Err(Failure::new(Exit::BadData, "the input holds no frames")),
+            Next::End => return Ok(()),
+        }
+    }
+}
+
+/// Opens a file for reading.
+///
+/// # Errors
+/// [`Exit::NoInput`].
+fn open_buffered(path: &Path) -> Result<BufReader<File>> {
+    let file = File::open(path).or_fail(Exit::NoInput, || format!("open {}", path.display()))?;
+    Ok(BufReader::with_capacity(READ_BYTES, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_are_named_as_documented() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.txt");
+        std::fs::write(&file, "").unwrap();
+        let there = folder.path().to_str().unwrap();
+        let cases = [
+            ("v4l2:/dev/video7", Source::Camera("/dev/video7".into())),
+            ("-", Source::Stdin),
+            ("test-pattern", Source::TestPattern),
+            ("a.mjpeg", Source::Mjpeg("a.mjpeg".into())),
+            ("b/a.MJPG", Source::Mjpeg("b/a.MJPG".into())),
+            ("a.y4m", Source::Y4m("a.y4m".into())),
+            (there, Source::Folder(there.into())),
+            ("no/such/thing", Source::Folder("no/such/thing".into())),
+        ];
+        for (uri, expected) in cases {
+            assert_eq!(Source::parse(uri).unwrap(), expected, "{uri}");
+        }
+        assert_eq!(Source::parse(file.to_str().unwrap()).unwrap_err().exit, Exit::Usage);
+    }
+}

@@ -1,0 +1,24 @@
+//! Autochrome's device program: a grey feed in, a colored picture out, frame after frame.
+//!
+//! [`input`] is where frames come from, [`coloring`] is what happens to each, [`output`] is where pictures go, and [`pipeline`] joins the
+//! three by channels on named threads. [`run`], [`demo`], [`colorize`] and [`bench`] are what the program can be asked to do, and [`cli`] is
+//! how it is asked. Each outside world is touched in one room: V4L2 in `input::camera`, HTTP in `output::page`, the serial port in
+//! [`console`].
+
+pub mod bench;
+pub mod cli;
+pub mod coloring;
+pub mod colorize;
+pub mod console;
+pub mod cuts;
+pub mod demo;
+pub mod errors;
+pub mod files;
+pub mod input;
+pub mod model;
+pub mod output;
+pub mod pipeline;
+pub mod run;
+pub mod settings;
+pub mod statistics;
+pub mod y4m;

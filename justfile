@@ -1,0 +1,67 @@
+# What a person does with this repository. `sh bootstrap.sh demo` and `sh bootstrap.sh test` install what is missing and come here.
+#
+# Everything but `dist` is built in the release profile: Burn and Tract are too slow without it, and so they are compiled once, for the
+# programs, the tests and training alike (docs/decisions/0009-one-release-profile.md).
+
+set positional-arguments
+
+manifest := justfile_directory() / "Cargo.toml"
+python := justfile_directory() / "target/python/bin/python"
+
+# What there is to do
+[private]
+default:
+    @"{{just_executable()}}" --justfile "{{justfile()}}" --list
+
+# The demo: four black-and-white photographs as a live feed, in color on a page. ARGS: --frames N, --out DIR, --listen ADDR
+[no-cd]
+demo *ARGS:
+    cargo run --release --manifest-path "{{manifest}}" -p autochrome -- demo "$@"
+
+# The device: ARGS are --input URI --output URI and so on; see README.md
+[no-cd]
+run *ARGS:
+    cargo run --release --manifest-path "{{manifest}}" -p autochrome -- run "$@"
+
+# How fast the model and the whole pipeline are here. ARGS: --model FILE, --frames N, --json
+[no-cd]
+bench *ARGS:
+    cargo run --release --manifest-path "{{manifest}}" -p autochrome -- bench "$@"
+
+# The workshop: ARGS are pack, train, resume, eval or export, and what they want
+[no-cd]
+trainer *ARGS:
+    cargo run --release --manifest-path "{{manifest}}" -p autochrome-trainer -- "$@"
+
+# All tests, or those whose name holds ARGS, as in `just test stays_gray`
+test *ARGS: _python
+    AUTOCHROME_PYTHON="{{python}}" cargo test --release --locked --workspace "$@"
+
+# Clippy and the documentation in the release profile too: they share build scripts and procedural macros with the tests.
+#
+# What has to pass before a change goes in: format, lints, documentation, tests
+check: && test
+    cargo fmt --check
+    cargo clippy --release --locked --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+
+# Formats the code
+fmt:
+    cargo fmt
+
+# The program as it goes onto a device: smaller, slower to build
+dist:
+    cargo build --profile dist --locked -p autochrome
+    @cd "${CARGO_TARGET_DIR:-target}/dist" && printf 'dist/autochrome: %s bytes, stripped\n' "$(stat -c %s autochrome)"
+
+# The workshop for NVIDIA GPUs; building needs no GPU, running needs the CUDA 13 libraries
+trainer-cuda:
+    CUDARC_CUDA_VERSION=13000 cargo build --release --locked -p autochrome-trainer --features cuda
+
+# The Python that the cross-check of exported models uses; made anew when tests/requirements.txt changes.
+_python:
+    @cmp -s tests/requirements.txt target/python/requirements.txt && [ -x target/python/bin/python ] || ( \
+        set -e; echo "target/python: installing the packages of tests/requirements.txt"; \
+        rm -rf target/python; python3 -m venv target/python; \
+        target/python/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/requirements.txt; \
+        cp tests/requirements.txt target/python/requirements.txt )

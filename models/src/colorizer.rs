@@ -1,0 +1,262 @@
+//! The network at run time: one lightness plane in, ab out, the recurrent state kept inside.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::*;
+
+use crate::bins::{self, Decode};
+use crate::contract::{self, AB_SCALE, Contract, ContractError, LIGHTNESS, Output};
+use crate::planes::{Chroma, Plane};
+
+/// Why a model could not be loaded or run.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file could not be read.
+    #[error("read model {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not a colorizer.
+    #[error("{name}: {source}")]
+    Refused {
+        /// The file's name.
+        name: String,
+        /// What is wrong with it.
+        source: ContractError,
+    },
+    /// The runtime could not prepare the graph.
+    #[error("{name}: the runtime cannot prepare this graph: {cause}")]
+    Graph {
+        /// The file's name.
+        name: String,
+        /// What the runtime said.
+        cause: String,
+    },
+    /// The plane given to [`Colorizer::step`] is not the contract's size.
+    #[error("a {found_width}x{found_height} lightness plane was given to a model for {width}x{height}")]
+    Shape {
+        /// Found.
+        found_width: usize,
+        /// Found.
+        found_height: usize,
+        /// Expected.
+        width: usize,
+        /// Expected.
+        height: usize,
+    },
+    /// A step failed inside the runtime.
+    #[error("{name}: a frame could not be computed: {cause}")]
+    Run {
+        /// The file's name.
+        name: String,
+        /// What the runtime said.
+        cause: String,
+    },
+}
+
+type Plan = Arc<TypedSimplePlan>;
+type State = TypedSimpleState;
+
+/// A loaded model and its recurrent state.
+pub struct Colorizer {
+    name: String,
+    contract: Contract,
+    state: State,
+    /// Where the contract's inputs and outputs stand among the graph's.
+    input_order: Vec<usize>,
+    output_order: Vec<usize>,
+    carried: Vec<TValue>,
+    /// The last step's picture output, before decoding.
+    raw: Option<TValue>,
+    decode: Decode,
+    saturation: f32,
+}
+
+impl std::fmt::Debug for Colorizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Colorizer").field("name", &self.name).field("contract", &self.contract).finish_non_exhaustive()
+    }
+}
+
+impl Colorizer {
+    /// Loads a model file.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`], and those of [`from_bytes`](Self::from_bytes).
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        let read = |source| ModelError::Read { path: path.to_owned(), source };
+        let size = std::fs::metadata(path).map_err(read)?.len();
+        let name = path.display().to_string();
+        if size > contract::FILE_BYTES_MAX as u64 {
+            let source = ContractError::Unreadable(format!("{size} bytes; at most {} are read", contract::FILE_BYTES_MAX));
+            return Err(ModelError::Refused { name, source });
+        }
+        Self::from_bytes(&name, &std::fs::read(path).map_err(read)?)
+    }
+
+    /// Loads a model from the bytes of its file; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ModelError::Refused`] if the bytes break the contract, [`ModelError::Graph`] if Tract cannot prepare them.
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, ModelError> {
+        let proto = contract::parse(bytes).map_err(|source| ModelError::Refused { name: name.to_owned(), source })?;
+        Self::from_proto(name, &proto)
+    }
+
+    /// Loads a model that is already parsed.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes).
+    pub fn from_proto(name: &str, proto: &ModelProto) -> Result<Self, ModelError> {
+        let contract = contract::check(proto).map_err(|source| ModelError::Refused { name: name.to_owned(), source })?;
+        let graph = |cause: String| ModelError::Graph { name: name.to_owned(), cause };
+        // Tract's graph stage panics on some malformed graphs that parse; for a device that is one more refused file.
+        let prepared = guarded(|| prepare(proto)).map_err(graph)?;
+        let state = prepared.spawn().map_err(|e| graph(format!("{e:#}")))?;
+        let index_of = |names: Vec<String>, wanted: &str| names.iter().position(|n| n == wanted);
+        let outlet_names = |nodes: Vec<usize>| -> Vec<String> {
+            nodes.into_iter().map(|node| prepared.model().node(node).name.clone()).collect()
+        };
+        let inputs = outlet_names(prepared.model().inputs.iter().map(|o| o.node).collect());
+        // Tract keeps the order of the file's graph outputs, and may rename the nodes behind them.
+        let outputs: Vec<String> = proto.graph.iter().flat_map(|g| &g.output).map(|o| o.name.clone()).collect();
+        let states = 0..contract.states.len();
+        let wanted_in = std::iter::once(LIGHTNESS.to_owned()).chain(states.clone().map(contract::state_in));
+        let wanted_out = std::iter::once(contract.card.output.name().to_owned()).chain(states.map(contract::state_out));
+        let order = |names: &Vec<String>, wanted: &mut dyn Iterator<Item = String>| -> Result<Vec<usize>, ModelError> {
+            wanted.map(|w| index_of(names.clone(), &w).ok_or_else(|| graph(format!("{w:?} is lost in its graph")))).collect()
+        };
+        let input_order = order(&inputs, &mut { wanted_in })?;
+        let output_order = order(&outputs, &mut { wanted_out })?;
+        let decode = Decode::AnnealedMean { temperature: contract.card.temperature };
+        let saturation = contract.card.saturation;
+        let mut colorizer =
+            Self { name: name.to_owned(), contract, state, input_order, output_order, carried: Vec::new(), raw: None, decode, saturation };
+        colorizer.reset();
+        Ok(colorizer)
+    }
+
+    /// What the model promises.
+    pub fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
+    /// How logits become colors from the next step on. A model that gives ab itself has nothing to decode.
+    pub fn set_decode(&mut self, decode: Decode) {
+        self.decode = decode;
+    }
+
+    /// The factor on ab from the next step on.
+    pub fn set_saturation(&mut self, saturation: f32) {
+        self.saturation = saturation;
+    }
+
+    /// Zeroes the state: for the first frame, and after a cut or a gap.
+    pub fn reset(&mut self) {
+        self.carried = self.contract.states.iter().map(|shape| Tensor::zero::<f32>(shape).map(TValue::from).expect("a float tensor")).collect();
+    }
+
+    /// Colors one frame and advances the recurrent state.
+    ///
+    /// `lightness` is CIE L* (0 to 100) at the contract's height and width. Returns a* and b* at the contract's output size.
+    /// Frames must come in order; call [`reset`](Self::reset) after a cut or a gap.
+    ///
+    /// # Errors
+    /// [`ModelError::Shape`] if the plane is not the contract's size, [`ModelError::Run`] if the runtime fails. The state stays as it was.
+    pub fn step(&mut self, lightness: &Plane<f32>) -> Result<Chroma, ModelError> {
+        self.advance(lightness)?;
+        Ok(self.decode_last())
+    }
+
+    /// As [`step`](Self::step), without decoding: see [`raw_output`](Self::raw_output).
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn advance(&mut self, lightness: &Plane<f32>) -> Result<(), ModelError> {
+        let (width, height) = (self.contract.width, self.contract.height);
+        if (lightness.width, lightness.height) != (width, height) {
+            return Err(ModelError::Shape { found_width: lightness.width, found_height: lightness.height, width, height });
+        }
+        let mut input = Tensor::zero::<f32>(&[1, 1, height, width]).expect("a float tensor");
+        let run = |cause: String| ModelError::Run { name: self.name.clone(), cause };
+        let plain = |e: TractError| run(format!("{e:#}"));
+        {
+            let mut view = input.try_as_plain_ram_mut().map_err(plain)?;
+            for (to, &from) in view.as_slice_mut::<f32>().map_err(plain)?.iter_mut().zip(&lightness.data) {
+                *to = contract::scaled_lightness(from);
+            }
+        }
+        let mut inputs: TVec<Option<TValue>> = (0..self.input_order.len()).map(|_| None).collect();
+        inputs[self.input_order[0]] = Some(input.into());
+        for (value, &at) in self.carried.iter().zip(&self.input_order[1..]) {
+            inputs[at] = Some(value.clone());
+        }
+        let inputs: TVec<TValue> = inputs.into_iter().flatten().collect();
+        let state = &mut self.state;
+        let outputs = guarded(|| state.run(inputs)).map_err(run)?;
+        self.carried = self.output_order[1..].iter().map(|&at| outputs[at].clone()).collect();
+        self.raw = Some(outputs[self.output_order[0]].clone());
+        Ok(())
+    }
+
+    /// The last step's output tensor as the network gave it, channel-major; empty before the first step.
+    pub fn raw_output(&self) -> &[f32] {
+        self.raw.as_ref().map_or(&[], floats)
+    }
+
+    /// The state tensors after the last step.
+    pub fn states(&self) -> Vec<&[f32]> {
+        self.carried.iter().map(floats).collect()
+    }
+
+    /// Decodes the last step's output with the present settings.
+    pub fn decode_last(&self) -> Chroma {
+        let (width, height) = (self.contract.output_width, self.contract.output_height);
+        let pixels = width * height;
+        let mut chroma = Chroma { a: Plane::filled(width, height, 0.0), b: Plane::filled(width, height, 0.0) };
+        let raw = self.raw_output();
+        if raw.is_empty() {
+            return chroma;
+        }
+        match &self.contract.card.output {
+            Output::ColorLogits { centers } => bins::decode(raw, centers, self.decode, &mut chroma.a.data, &mut chroma.b.data),
+            Output::Ab => {
+                for (to, from) in [(&mut chroma.a, &raw[..pixels]), (&mut chroma.b, &raw[pixels..])] {
+                    to.data.iter_mut().zip(from).for_each(|(to, from)| *to = from * AB_SCALE);
+                }
+            }
+        }
+        let saturation = self.saturation;
+        for value in chroma.a.data.iter_mut().chain(&mut chroma.b.data) {
+            // A network that computes a NaN must not paint one.
+            *value = if value.is_finite() { (*value * saturation).clamp(-128.0, 128.0) } else { 0.0 };
+        }
+        chroma
+    }
+}
+
+fn floats(value: &TValue) -> &[f32] {
+    value.try_as_plain_ram().and_then(|plain| plain.as_slice::<f32>()).unwrap_or(&[])
+}
+
+fn prepare(proto: &ModelProto) -> TractResult<Plan> {
+    tract_onnx::onnx().model_for_proto_model(proto)?.into_optimized()?.into_runnable()
+}
+
+/// Runs `work`, turning a panic inside the runtime into an error text.
+fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(format!("{error:#}").replace('\n', " ")),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(format!("the runtime panicked: {}", text.unwrap_or("no message")))
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What an Autochrome colorizer model is, and how to run one: the contract that the trainer and the device share.
+//!
+//! [`color`], [`planes`] and [`bins`] are numbers only. [`contract`] says what a model file holds; [`colorizer`] runs it on Tract;
+//! [`painter`] goes from a camera's luma plane to a colored picture of the same size.
+
+pub mod bins;
+pub mod color;
+pub mod colorizer;
+pub mod contract;
+pub mod painter;
+pub mod planes;
+
+pub use bins::Decode;
+pub use color::LumaRange;
+pub use colorizer::{Colorizer, ModelError};
+pub use contract::{Card, Contract, ContractError, Output};
+pub use painter::{Painter, Picture};
+pub use planes::{Chroma, Placement, Plane};

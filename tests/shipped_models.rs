@@ -1,0 +1,150 @@
+//! The model files in `models/`, on the four photographs that are shipped: here nothing of the training data is needed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use autochrome_model::color::{LumaRange, lightness_table, luma};
+use autochrome_model::planes::resample;
+use autochrome_model::{Colorizer, Painter, Plane, contract};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn model(kind: &str) -> PathBuf {
+    root().join(format!("models/autochrome-192x144-{kind}.onnx"))
+}
+
+/// `count` luma planes of 640x480: slow pans over the photographs, with a hard cut between them.
+fn feed(count: usize) -> Vec<Plane<u8>> {
+    let mut photos: Vec<PathBuf> = std::fs::read_dir(root().join("firmware/assets/demo"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "jpg"))
+        .collect();
+    photos.sort();
+    let mut frames = Vec::new();
+    for (index, photo) in photos.iter().enumerate() {
+        let picture = image::open(photo).unwrap().to_rgb8();
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let (window_width, window_height) = (width * 4 / 5, height * 4 / 5);
+        let share = count * (index + 1) / photos.len() - count * index / photos.len();
+        for frame in 0..share {
+            let left = (width - window_width) * frame / share.max(2);
+            let top = (height - window_height) / 2;
+            let window = |x: usize, y: usize| {
+                let image::Rgb(rgb) = picture.get_pixel((left + x) as u32, (top + y) as u32);
+                luma(*rgb)
+            };
+            let grey = (0..window_height).flat_map(|y| (0..window_width).map(move |x| (x, y))).map(|(x, y)| window(x, y)).collect();
+            let large = resample(&Plane::from_vec(window_width, window_height, grey), |v| v, (640, 480));
+            frames.push(Plane::from_vec(640, 480, large.data.iter().map(|v| v.round().clamp(0.0, 255.0) as u8).collect()));
+        }
+    }
+    frames
+}
+
+/// The feed as a model's lightness input.
+fn lightness_feed(count: usize, model: &Colorizer) -> Vec<Plane<f32>> {
+    let table = lightness_table(LumaRange::Full);
+    let size = (model.contract().width, model.contract().height);
+    feed(count).iter().map(|frame| resample(frame, |code| table[usize::from(code)], size)).collect()
+}
+
+#[test]
+fn int8_stays_near_float_and_does_not_drift() {
+    let (mut float, mut int8) = (Colorizer::load(&model("float")).unwrap(), Colorizer::load(&model("int8")).unwrap());
+    let frames = lightness_feed(40, &float);
+    let mut means = Vec::new();
+    let mut errors = Vec::new();
+    // The same 40 frames ten times over, the state never reset: an error that builds up would show in the last rounds.
+    for frame in frames.iter().cycle().take(400) {
+        let (expected, found) = (float.step(frame).unwrap(), int8.step(frame).unwrap());
+        let start = errors.len();
+        errors.extend(expected.a.data.iter().chain(&expected.b.data).zip(found.a.data.iter().chain(&found.b.data)).map(|(e, f)| (e - f).abs()));
+        means.push(errors[start..].iter().sum::<f32>() / (errors.len() - start) as f32);
+    }
+    let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
+    errors.sort_by(f32::total_cmp);
+    // The bars of the contract: mean 2, 99th percentile 8 Lab units.
+    assert!(mean(&means) <= 2.0, "mean {}", mean(&means));
+    assert!(errors[errors.len() * 99 / 100] <= 8.0, "99th percentile {}", errors[errors.len() * 99 / 100]);
+    assert!(mean(&means[360..]) <= 1.2 * mean(&means[..40]) + 0.05, "drift: {} then {}", mean(&means[..40]), mean(&means[360..]));
+}
+
+#[test]
+fn onnx_runtime_agrees_over_50_recurrent_frames() {
+    // `just test` prepares an environment with tests/requirements.txt and names its interpreter here.
+    let python = std::env::var("AUTOCHROME_PYTHON").unwrap_or_else(|_| "python3".into());
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["float", "int8"] {
+        let mut ours = Colorizer::load(&model(kind)).unwrap();
+        let frames = lightness_feed(50, &ours);
+        let bytes: Vec<u8> = frames.iter().flat_map(|f| &f.data).flat_map(|&v| contract::scaled_lightness(v).to_le_bytes()).collect();
+        let (input, output) = (folder.path().join("frames.f32"), folder.path().join("logits.f32"));
+        std::fs::write(&input, bytes).unwrap();
+        let run = Command::new(&python).arg(root().join("tests/onnx_runtime.py")).arg(model(kind)).args([&input, &output]).arg("50").output().unwrap();
+        assert!(
+            run.status.success(),
+            "{python} with onnx and onnxruntime is needed (run `just test`, or set AUTOCHROME_PYTHON): {}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+        let theirs: Vec<f32> = std::fs::read(&output).unwrap().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let mut found = Vec::new();
+        for frame in &frames {
+            ours.advance(frame).unwrap();
+            found.extend_from_slice(ours.raw_output());
+        }
+        let correlation = correlation(&found, &theirs);
+        // The promised bar for int8, where the two runtimes may round differently; float must be equal but for the order of sums.
+        let bar = if kind == "float" { 0.999_999 } else { 0.999 };
+        println!("{kind}: correlation of the logits {correlation}");
+        assert!(correlation >= bar, "{kind}: correlation {correlation}");
+    }
+}
+
+fn correlation(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let n = a.len() as f64;
+    let mean = |v: &[f32]| v.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+    let (ma, mb) = (mean(a), mean(b));
+    let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(&x, &y)| f(f64::from(x) - ma, f64::from(y) - mb)).sum::<f64>();
+    sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt()
+}
+
+#[test]
+fn the_picture_keeps_its_luma_and_gets_color() {
+    let mut painter = Painter::new(Colorizer::load(&model("int8")).unwrap(), LumaRange::Full);
+    for frame in feed(4) {
+        let picture = painter.paint(frame.clone()).unwrap();
+        assert_eq!(picture.luma, frame);
+        let colored = picture.cb.data.iter().zip(&picture.cr.data).filter(|(cb, cr)| cb.abs_diff(128) > 3 || cr.abs_diff(128) > 3).count();
+        assert!(colored * 10 > picture.cb.data.len(), "less than a tenth of the picture has color");
+    }
+    painter.set_saturation(0.0);
+    let grey = painter.paint(feed(1).remove(0)).unwrap();
+    assert!(grey.cb.data.iter().chain(&grey.cr.data).all(|v| v.abs_diff(128) <= 1));
+}
+
+#[test]
+fn a_reset_forgets_everything() {
+    let mut model = Colorizer::load(&model("int8")).unwrap();
+    let frames = lightness_feed(3, &model);
+    let first = model.step(&frames[0]).unwrap();
+    model.step(&frames[1]).unwrap();
+    assert_ne!(model.step(&frames[0]).unwrap(), first, "the state makes a difference");
+    model.reset();
+    assert_eq!(model.step(&frames[0]).unwrap(), first);
+}
+
+#[test]
+fn the_files_are_below_8_mb_and_say_what_they_are() {
+    for kind in ["float", "int8"] {
+        assert!(std::fs::metadata(model(kind)).unwrap().len() < 8_000_000);
+        let contract = Colorizer::load(&model(kind)).unwrap().contract().clone();
+        assert_eq!(contract.quantized, kind == "int8");
+        assert!(!contract.card.training.is_empty() && !contract.card.license.is_empty());
+        assert_eq!(contract.card.calibration.is_some(), kind == "int8");
+        assert_eq!(contract.card.float_parent_sha256.is_some(), kind == "int8");
+    }
+}

@@ -1,0 +1,186 @@
+//! Checkpoints: everything that an exact resume needs, in one folder that appears whole or not at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use burn::module::Module;
+use burn::optim::ModuleOptimizer;
+use burn::store::ModuleRecord;
+use burn::tensor::{Bytes, Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::nets::{RecurrentUNet, States};
+
+const WEIGHTS: &str = "weights.bpk";
+const AVERAGE: &str = "average.bpk";
+const OPTIMIZER: &str = "optimizer.bpk";
+const STATES: &str = "states.f32";
+const POSITION: &str = "position.json";
+/// How many of the newest checkpoints are kept.
+const KEPT: usize = 3;
+
+/// Where a run stands: the next step, which is also the number of the next chunk of data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Steps done.
+    pub step: u64,
+    /// Seconds trained so far, over all sessions.
+    pub seconds: f64,
+    /// The states' shapes, deepest first.
+    pub state_shapes: Vec<[usize; 4]>,
+    /// The learning curve's best validation loss so far.
+    pub best_validation_loss: Option<f32>,
+}
+
+/// What is saved and restored.
+pub struct Progress {
+    /// The network being trained, on an autodiff device.
+    pub net: RecurrentUNet,
+    /// The moving average of its weights, on a plain device.
+    pub average: RecurrentUNet,
+    /// The optimizer's moments.
+    pub optimizer: ModuleOptimizer,
+    /// The lanes' recurrent states.
+    pub states: States,
+    /// Where the run stands.
+    pub position: Position,
+}
+
+/// Writes a checkpoint of `progress` under `folder` and removes all but the newest few.
+///
+/// # Errors
+/// If a file cannot be written; an older checkpoint is then still whole.
+pub fn save(folder: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    let target = folder.join(format!("{:08}", progress.position.step));
+    let staging = tempfile::Builder::new().prefix(".writing-").tempdir_in(folder).with_context(|| format!("create a folder in {}", folder.display()))?;
+    // Brings the pending batch's statistics into the network: a record alone would be one batch behind.
+    let _ = progress.net.valid();
+    let weights = progress.net.clone().into_record().into_bytes().context("encode the weights")?;
+    let average = progress.average.clone().into_record().into_bytes().context("encode the average")?;
+    let optimizer = progress.optimizer.into_bytes().context("encode the optimizer")?;
+    let mut states = Vec::new();
+    let mut position = progress.position.clone();
+    position.state_shapes.clear();
+    for state in &progress.states {
+        position.state_shapes.push(state.dims());
+        let values: Vec<f32> = state.clone().inner().into_data().try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("read the state: {e:?}"))?;
+        states.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    }
+    let position = serde_json::to_vec_pretty(&position)?;
+    for (name, bytes) in [(WEIGHTS, &weights[..]), (AVERAGE, &average[..]), (OPTIMIZER, &optimizer[..]), (STATES, &states[..]), (POSITION, &position[..])] {
+        write_synced(&staging.path().join(name), bytes)?;
+    }
+    // A run that was resumed and stopped at once stands where it stood.
+    if target.exists() {
+        fs::remove_dir_all(&target).with_context(|| format!("replace {}", target.display()))?;
+    }
+    let staged = staging.keep();
+    fs::rename(&staged, &target).with_context(|| format!("move the checkpoint to {}", target.display()))?;
+    sync_folder(folder)?;
+    let mut all = list(folder)?;
+    all.truncate(all.len().saturating_sub(KEPT));
+    for old in all {
+        fs::remove_dir_all(&old).with_context(|| format!("remove the old checkpoint {}", old.display()))?;
+    }
+    Ok(target)
+}
+
+/// The checkpoints under `folder`, oldest first.
+///
+/// # Errors
+/// If the folder cannot be listed.
+pub fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = fs::read_dir(folder)
+        .with_context(|| format!("list the checkpoints in {}", folder.display()))?
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.len() == 8 && n.bytes().all(|b| b.is_ascii_digit())))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// The newest checkpoint under `folder` that can be restored, with a line for each damaged one that was passed over.
+///
+/// # Errors
+/// If there is none.
+pub fn restore_newest(folder: &Path, fresh: impl Fn() -> Progress, device: &Device) -> anyhow::Result<(Progress, Vec<String>)> {
+    let mut passed_over = Vec::new();
+    for path in list(folder)?.into_iter().rev() {
+        match restore(&path, fresh(), device) {
+            Ok(progress) => return Ok((progress, passed_over)),
+            Err(error) => passed_over.push(format!("{}: {error:#}", path.display())),
+        }
+    }
+    anyhow::bail!("no whole checkpoint in {}{}{}", folder.display(), if passed_over.is_empty() { "" } else { ": " }, passed_over.join("; "))
+}
+
+/// Restores one checkpoint into `fresh`, which must have the run's shapes.
+///
+/// # Errors
+/// If a file is missing, damaged, or of other shapes.
+pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<Progress> {
+    let read = |name: &str| fs::read(path.join(name)).with_context(|| format!("read {}", path.join(name).display()));
+    let position: Position = serde_json::from_slice(&read(POSITION)?).with_context(|| format!("read {}", path.join(POSITION).display()))?;
+    let net = load_weights(fresh.net, &path.join(WEIGHTS))?;
+    let average = load_weights(fresh.average, &path.join(AVERAGE))?;
+    let optimizer = fresh
+        .optimizer
+        .from_bytes(Bytes::from_bytes_vec(read(OPTIMIZER)?))
+        .map_err(|e| anyhow::anyhow!("{}: {e:?}", path.join(OPTIMIZER).display()))?;
+    let values: Vec<f32> = read(STATES)?.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    ensure!(position.state_shapes.len() == 2, "{}: 2 states expected", path.join(POSITION).display());
+    let first: usize = position.state_shapes[0].iter().product();
+    let second: usize = position.state_shapes[1].iter().product();
+    ensure!(values.len() == first + second, "{}: {} values; its position file says {}", path.join(STATES).display(), values.len(), first + second);
+    let state = |values: &[f32], shape: [usize; 4]| Tensor::from_data(TensorData::new(values.to_vec(), shape), device);
+    let states = [state(&values[..first], position.state_shapes[0]), state(&values[first..], position.state_shapes[1])];
+    Ok(Progress { net, average, optimizer, states, position })
+}
+
+/// Loads the weights of `file` into `net`.
+///
+/// # Errors
+/// If the file is missing, damaged, or of another network.
+pub fn load_weights(net: RecurrentUNet, file: &Path) -> anyhow::Result<RecurrentUNet> {
+    let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
+    net.try_load_record(record).map_err(|e| anyhow::anyhow!("{} does not fit this network: {e}", file.display()))
+}
+
+/// The file of a checkpoint that holds the averaged weights: what is evaluated and exported.
+pub fn average_file(checkpoint: &Path) -> PathBuf {
+    checkpoint.join(AVERAGE)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let attempt = || -> std::io::Result<()> {
+        let mut file = fs::File::create(path)?;
+        std::io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()
+    };
+    attempt().with_context(|| format!("write {}", path.display()))
+}
+
+/// Writes a file so that it is there whole or not at all.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    let attempt = || -> anyhow::Result<()> {
+        let mut file = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).tempfile_in(folder)?;
+        std::io::Write::write_all(&mut file, bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    attempt().with_context(|| format!("write {}", path.display()))?;
+    sync_folder(folder)
+}
+
+fn sync_folder(folder: &Path) -> anyhow::Result<()> {
+    fs::File::open(folder).and_then(|f| f.sync_all()).with_context(|| format!("sync {}", folder.display()))
+}

@@ -1,0 +1,119 @@
+//! A run's configuration: a small named TOML file. Unknown keys are refused.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::data::lanes::LaneConfig;
+use crate::losses::LossConfig;
+use crate::nets::{NetConfig, OUTPUT_STRIDE, SIDE_MULTIPLE};
+use crate::schedule::ScheduleConfig;
+
+/// Everything that decides a run's result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// What the run is called; the model's name by default.
+    pub name: String,
+    /// Seeds the weights; the data has a seed of its own.
+    pub seed: u64,
+    /// Threads that each train on a share of the lanes; as many as there are cores, and 1 on a GPU. Part of the result: the normalization's
+    /// batch statistics are a share's.
+    pub workers: usize,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Steps between evaluations.
+    pub evaluate_every: u64,
+    /// A checkpoint whose weights the run starts from (fine-tuning), if any.
+    pub start_from: Option<PathBuf>,
+    /// Decoupled weight decay; biases and normalization have none.
+    pub weight_decay: f32,
+    /// The global gradient norm is clipped to this.
+    pub gradient_norm_max: f32,
+    /// The decay of the moving average of the weights, which is what is evaluated and exported. 0 turns it off.
+    pub average_decay: f32,
+    /// The ab bins: `seventeen` or `zhang-313`.
+    pub bins: String,
+    /// The temperature that evaluation and export use.
+    pub temperature: f32,
+    /// The factor on ab that evaluation and export use.
+    pub saturation: f32,
+    /// The exported model's input size, width and height.
+    pub input_size: [usize; 2],
+    /// The learning rate.
+    pub schedule: ScheduleConfig,
+    /// The losses.
+    pub loss: LossConfig,
+    /// The network.
+    pub net: NetConfig,
+    /// The data.
+    pub data: LaneConfig,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            name: "autochrome".into(),
+            seed: 1,
+            workers: 2,
+            steps: 10_000,
+            checkpoint_every: 200,
+            evaluate_every: 500,
+            start_from: None,
+            weight_decay: 0.02,
+            gradient_norm_max: 1.0,
+            average_decay: 0.999,
+            bins: "seventeen".into(),
+            temperature: 0.6,
+            saturation: 1.0,
+            input_size: [192, 144],
+            schedule: ScheduleConfig::default(),
+            loss: LossConfig::default(),
+            net: NetConfig::default(),
+            data: LaneConfig::default(),
+        }
+    }
+}
+
+impl RunConfig {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// If it cannot be read, holds an unknown key, or its values do not go together.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read the configuration {}", path.display()))?;
+        let config: Self = toml::from_str(&text).with_context(|| format!("read the configuration {}", path.display()))?;
+        config.check().with_context(|| format!("the configuration {}", path.display()))?;
+        Ok(config)
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// Names the value and what it may be.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let sides = [self.data.width, self.data.height, self.input_size[0], self.input_size[1]];
+        ensure!(sides.iter().all(|s| *s > 0 && s % SIDE_MULTIPLE == 0), "sizes {sides:?}: every side must be a multiple of {SIDE_MULTIPLE}");
+        ensure!(self.data.output_stride == OUTPUT_STRIDE, "data.output_stride is {}; the network predicts at 1/{OUTPUT_STRIDE}", self.data.output_stride);
+        ensure!(self.net.widths.iter().all(|w| *w > 0 && w % 2 == 0), "net.widths {:?}: even numbers above 0", self.net.widths);
+        ensure!(self.steps > 0 && self.checkpoint_every > 0 && self.evaluate_every > 0, "steps, checkpoint_every and evaluate_every are above 0");
+        ensure!((0.0..=1.0).contains(&self.loss.lambda), "loss.lambda {} is outside 0 to 1", self.loss.lambda);
+        ensure!((1..=self.data.lanes).contains(&self.workers), "workers is {}; 1 to data.lanes ({}) can share the lanes", self.workers, self.data.lanes);
+        self.centers().map(|_| ())
+    }
+
+    /// The bin centers that [`bins`](Self::bins) names.
+    ///
+    /// # Errors
+    /// If there is no such grid.
+    pub fn centers(&self) -> anyhow::Result<&'static [[f32; 2]]> {
+        match self.bins.as_str() {
+            "seventeen" => Ok(autochrome_model::bins::seventeen()),
+            "zhang-313" => Ok(autochrome_model::bins::zhang_313()),
+            other => anyhow::bail!("bins is {other:?}; there are \"seventeen\" and \"zhang-313\""),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! From a trained network to the files a device runs. After [`trace`](trace::trace) the network only ever moves as ONNX.
+//!
+//! trace (Burn to ONNX, boundary named) -> fold (batch normalization into convolutions) -> calibrate (activation ranges, in Tract)
+//! -> quantize (ONNX to ONNX, int8 QDQ) -> verify (Tract against Burn, int8 against float).
+
+pub mod calibrate;
+pub mod fold;
+pub mod quantize;
+pub mod trace;
+pub mod verify;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use autochrome_model::contract::{self, Card, Output};
+use autochrome_model::{Colorizer, Contract};
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tract_onnx::pb::ModelProto;
+
+use crate::checkpoint;
+use crate::config::RunConfig;
+use crate::data::lanes::{LaneConfig, Lanes};
+use crate::data::shard::PackedSet;
+use crate::data::split::Split;
+use crate::nets::RecurrentUNet;
+
+/// What an exported file says about its training.
+#[derive(Clone, Debug)]
+pub struct Provenance {
+    /// On what data, for how long, on what hardware.
+    pub training: String,
+    /// Under which terms the weights may be used.
+    pub license: String,
+}
+
+/// The files of an export and the figures of its verification.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// The float file.
+    pub float: PathBuf,
+    /// The int8 file.
+    pub int8: PathBuf,
+    /// Tract against Burn, in float.
+    pub parity: verify::Parity,
+    /// int8 against float, in Tract.
+    pub quantization: verify::Drift,
+}
+
+/// The float file of `net` (on a plain device) as ONNX: traced, named, folded, with its card.
+///
+/// # Errors
+/// If the network uses an operator that cannot be exported, or the file breaks the contract.
+pub fn float_model(net: &RecurrentUNet, config: &RunConfig, provenance: &Provenance) -> anyhow::Result<ModelProto> {
+    let [width, height] = config.input_size;
+    let mut model = trace::trace(net, &config.net, height, width)?;
+    fold::fold_batch_norm(&mut model)?;
+    let card = Card {
+        name: format!("{}-{width}x{height}", config.name),
+        output: Output::ColorLogits { centers: config.centers()?.to_vec() },
+        temperature: config.temperature,
+        saturation: config.saturation,
+        color: contract::COLOR_CONSTANTS.into(),
+        training: provenance.training.clone(),
+        license: provenance.license.clone(),
+        calibration: None,
+        float_parent_sha256: None,
+    };
+    contract::write_card(&mut model, &card);
+    contract::check(&model).context("the traced network breaks its own contract")?;
+    Ok(model)
+}
+
+/// Exports `net` into `folder` as `NAME-WxH-float.onnx` and `NAME-WxH-int8.onnx`, calibrated on `pack`, and verifies both.
+///
+/// # Errors
+/// If a stage fails or a file cannot be written.
+pub fn export(net: &RecurrentUNet, config: &RunConfig, pack: &Arc<PackedSet>, provenance: &Provenance, folder: &Path) -> anyhow::Result<Exported> {
+    let float = float_model(net, config, provenance)?;
+    let float_bytes = float.encode_to_vec();
+    let parity = verify::against_burn(net, &config.net, &float, &sequence(pack, Split::Validation, config, 100)?)?;
+    let ranges = calibrate::calibrate(&float, &calibration_lanes(pack, config)?, calibrate::CHUNKS)?;
+    let mut int8 = quantize::quantize(&float, &ranges)?;
+    let mut card = contract::check(&float)?.card;
+    card.calibration = Some(ranges.summary.clone());
+    card.float_parent_sha256 = Some(hex(&Sha256::digest(&float_bytes)));
+    contract::write_card(&mut int8, &card);
+    let contract: Contract = contract::check(&int8).context("the quantized network breaks its own contract")?;
+    let quantization = verify::drift(
+        &mut Colorizer::from_proto("float", &float)?,
+        &mut Colorizer::from_proto("int8", &int8)?,
+        &sequence(pack, Split::Validation, config, 1000)?,
+    )?;
+    let name = &contract.card.name;
+    let files = [(folder.join(format!("{name}-float.onnx")), float_bytes), (folder.join(format!("{name}-int8.onnx")), int8.encode_to_vec())];
+    for (path, bytes) in &files {
+        checkpoint::write_atomically(path, bytes)?;
+    }
+    let [(float, _), (int8, _)] = files;
+    Ok(Exported { float, int8, parity, quantization })
+}
+
+/// Lightness planes (scaled, H W values each) of the split's clips one after the other, looped to `frames`: the recurrent test feed.
+///
+/// # Errors
+/// If the split has no clip.
+pub fn sequence(pack: &Arc<PackedSet>, split: Split, config: &RunConfig, frames: usize) -> anyhow::Result<Vec<Vec<f32>>> {
+    let [width, height] = config.input_size;
+    let data = LaneConfig { lanes: 1, chunk_frames: 50, chunks_per_item: 1, width, height, clip_share: 1.0, ..config.data.validation() };
+    let lanes = Lanes::new(pack.clone(), split, data).context("make a feed of the validation clips")?;
+    let mut planes = Vec::with_capacity(frames);
+    for number in 0.. {
+        for plane in lanes.chunk(number).lightness.chunks_exact(width * height) {
+            if planes.len() == frames {
+                return Ok(planes);
+            }
+            planes.push(plane.to_vec());
+        }
+    }
+    unreachable!("the numbers never end")
+}
+
+/// Training data at the exported size, degraded as in training: what calibration sees.
+///
+/// # Errors
+/// If the set has no training data.
+pub fn calibration_lanes(pack: &Arc<PackedSet>, config: &RunConfig) -> anyhow::Result<Lanes> {
+    let [width, height] = config.input_size;
+    Lanes::new(pack.clone(), Split::Train, LaneConfig { lanes: 1, chunk_frames: 4, chunks_per_item: 2, width, height, ..config.data.clone() })
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,165 @@
+//! ONNX to ONNX: int8 in the QDQ form. Per-channel symmetric int8 weights, per-tensor 8-bit activations, int32 biases; gates and state stay float.
+//!
+//! QuantizeLinear and DequantizeLinear stand behind every ReLU and upsampling and in front of every convolution. Tensors that are moved but
+//! not computed (upsampling, concatenation, slices) share the parameters of what they are made from, so that a runtime may move bytes instead.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::Context;
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, tensor_proto::DataType};
+
+use super::calibrate::Ranges;
+use super::fold::{initializer, tensor, tensor_floats};
+
+/// The operators that move values without changing them.
+const MOVING: [&str; 3] = ["Resize", "Slice", "Concat"];
+
+/// Quantizes a float model whose normalizations are folded.
+///
+/// # Errors
+/// If a tensor that needs a range has none, or a weight is no float initializer.
+pub fn quantize(float: &ModelProto, ranges: &Ranges) -> anyhow::Result<ModelProto> {
+    let mut model = float.clone();
+    let graph = model.graph.as_mut().context("the model has no graph")?;
+    let parameters = activation_parameters(graph, ranges)?;
+    let nodes = std::mem::take(&mut graph.node);
+    let mut quantized = HashSet::new();
+    let mut out = Vec::with_capacity(nodes.len() * 4);
+    let graph_inputs: Vec<String> = graph.input.iter().map(|i| i.name.clone()).collect();
+    for name in graph_inputs.iter().filter(|name| parameters.contains_key(*name)) {
+        pair(graph, &mut out, name, parameters[name]);
+        quantized.insert(name.clone());
+    }
+    for mut node in nodes {
+        let is_conv = node.op_type == "Conv";
+        // Arithmetic of the gates keeps the float values; convolutions and moved values take the quantized ones.
+        if is_conv || MOVING.contains(&node.op_type.as_str()) {
+            for input in node.input.iter_mut().filter(|input| quantized.contains(*input)) {
+                *input = dequantized(input);
+            }
+        } else if node.op_type == "Add" && node.input.iter().all(|input| !is_state(graph, input)) {
+            // A residual sum reads what its branches read.
+            for input in node.input.iter_mut().filter(|input| quantized.contains(*input)) {
+                *input = dequantized(input);
+            }
+        }
+        if is_conv {
+            let scale = parameters.get(node.input[0].trim_end_matches(DEQUANTIZED)).context("a convolution's input has no range")?.0;
+            quantize_weights(graph, &mut out, &mut node, scale)?;
+        }
+        let outputs = node.output.clone();
+        out.push(node);
+        for name in outputs.iter().filter(|name| parameters.contains_key(*name)) {
+            pair(graph, &mut out, name, parameters[name]);
+            quantized.insert(name.clone());
+        }
+    }
+    graph.node = out;
+    // Shapes of the float file's inner tensors say nothing about the new ones.
+    graph.value_info.clear();
+    Ok(model)
+}
+
+const DEQUANTIZED: &str = "_dequantized";
+
+fn dequantized(name: &str) -> String {
+    format!("{name}{DEQUANTIZED}")
+}
+
+fn is_state(graph: &GraphProto, name: &str) -> bool {
+    graph.input.iter().any(|input| input.name == name && name.starts_with("state_"))
+}
+
+/// Scale and zero point of every tensor that is quantized.
+fn activation_parameters(graph: &GraphProto, ranges: &Ranges) -> anyhow::Result<HashMap<String, (f32, u8)>> {
+    let conv_inputs = graph.node.iter().filter(|n| n.op_type == "Conv").map(|n| &n.input[0]);
+    let relus = graph.node.iter().filter(|n| n.op_type == "Relu").map(|n| &n.output[0]);
+    let resized = graph.node.iter().filter(|n| n.op_type == "Resize").map(|n| &n.output[0]);
+    let wanted: HashSet<&String> = conv_inputs.chain(relus).chain(resized).collect();
+    // (low, high) of a tensor; the state and its gated form are bounded by construction, whatever the calibration clips showed.
+    let range = |name: &str| -> anyhow::Result<(f32, f32)> {
+        if is_state(graph, name) || graph.node.iter().any(|n| n.output.iter().any(|o| o == name) && n.op_type == "Mul") {
+            return Ok((-1.0, 1.0));
+        }
+        let &(low, high) = ranges.of.get(name).with_context(|| format!("{name:?} was not calibrated"))?;
+        Ok((low.min(0.0), high.max(0.0)))
+    };
+    let mut groups: HashMap<String, (f32, f32)> = HashMap::new();
+    for name in &wanted {
+        groups.insert((*name).clone(), range(name)?);
+    }
+    // Moved tensors share one range. A concatenation with a signed partner (a state) keeps one of its own: sharing it would cost
+    // the non-negative partner half of its levels and the ReLU that saturation gives for free.
+    loop {
+        let before = groups.clone();
+        for node in graph.node.iter().filter(|n| MOVING.contains(&n.op_type.as_str())) {
+            let inputs = if node.op_type == "Concat" { &node.input[..] } else { &node.input[..1] };
+            let members: Vec<&String> = inputs.iter().chain(&node.output).filter(|name| groups.contains_key(*name)).collect();
+            let whole = members.len() == inputs.len() + node.output.len();
+            if !whole || members.iter().any(|name| groups[*name].0 < 0.0) {
+                continue;
+            }
+            let high = members.iter().map(|name| groups[*name].1).fold(0.0, f32::max);
+            for name in members {
+                groups.insert(name.clone(), (0.0, high));
+            }
+        }
+        if groups == before {
+            break;
+        }
+    }
+    Ok(groups.into_iter().map(|(name, (low, high))| (name, scale_and_zero_point(low, high))).collect())
+}
+
+/// The 8-bit parameters of a range that contains zero, so that zero is exact.
+fn scale_and_zero_point(low: f32, high: f32) -> (f32, u8) {
+    let scale = ((high - low) / 255.0).max(1e-8);
+    (scale, (-low / scale).round().clamp(0.0, 255.0) as u8)
+}
+
+fn node(op_type: &str, name: String, inputs: Vec<String>, output: String) -> NodeProto {
+    NodeProto { op_type: op_type.into(), name, input: inputs, output: vec![output], ..NodeProto::default() }
+}
+
+/// Adds QuantizeLinear and DequantizeLinear behind `name`.
+fn pair(graph: &mut GraphProto, out: &mut Vec<NodeProto>, name: &str, (scale, zero_point): (f32, u8)) {
+    let (scale_name, zero_name, byte_name) = (format!("{name}_scale"), format!("{name}_zero_point"), format!("{name}_quantized"));
+    graph.initializer.push(tensor(&scale_name, &[], DataType::Float as i32, scale.to_le_bytes().to_vec()));
+    graph.initializer.push(tensor(&zero_name, &[], DataType::Uint8 as i32, vec![zero_point]));
+    out.push(node("QuantizeLinear", byte_name.clone(), vec![name.into(), scale_name.clone(), zero_name.clone()], byte_name.clone()));
+    out.push(node("DequantizeLinear", dequantized(name), vec![byte_name, scale_name, zero_name], dequantized(name)));
+}
+
+/// Replaces a convolution's float weights and bias by int8 and int32 initializers behind DequantizeLinear.
+fn quantize_weights(graph: &mut GraphProto, out: &mut Vec<NodeProto>, conv: &mut NodeProto, input_scale: f32) -> anyhow::Result<()> {
+    let name = conv.input[1].clone();
+    let weight = initializer(graph, &name)?;
+    let (dims, values) = (weight.dims.clone(), tensor_floats(weight)?);
+    let channels = dims[0] as usize;
+    let per_channel = values.len() / channels;
+    let scales: Vec<f32> =
+        values.chunks_exact(per_channel).map(|c| (c.iter().fold(0.0_f32, |m, v| m.max(v.abs())) / 127.0).max(1e-8)).collect();
+    let bytes = values.chunks_exact(per_channel).zip(&scales).flat_map(|(c, s)| c.iter().map(move |v| (v / s).round().clamp(-127.0, 127.0) as i8 as u8)).collect();
+    let axis_0 = || tract_onnx::pb::AttributeProto { name: "axis".into(), i: 0, r#type: 2, ..Default::default() };
+    let mut replace = |graph: &mut GraphProto, name: &str, dims: &[i64], data_type: DataType, raw: Vec<u8>, scales: &[f32], zero: Vec<u8>| {
+        graph.initializer.retain(|t| t.name != name);
+        let (byte_name, scale_name, zero_name) = (format!("{name}_quantized"), format!("{name}_scale"), format!("{name}_zero_point"));
+        let count = [scales.len() as i64];
+        graph.initializer.push(tensor(&byte_name, dims, data_type as i32, raw));
+        graph.initializer.push(tensor(&scale_name, &count, DataType::Float as i32, scales.iter().flat_map(|s| s.to_le_bytes()).collect()));
+        graph.initializer.push(tensor(&zero_name, &count, data_type as i32, zero));
+        let mut dequantize = node("DequantizeLinear", dequantized(name), vec![byte_name, scale_name, zero_name], dequantized(name));
+        dequantize.attribute.push(axis_0());
+        out.push(dequantize);
+        dequantized(name)
+    };
+    let bias = conv.input.get(2).cloned();
+    conv.input[1] = replace(graph, &name, &dims, DataType::Int8, bytes, &scales, vec![0; channels]);
+    if let Some(bias) = bias {
+        let values = tensor_floats(initializer(graph, &bias)?)?;
+        let scales: Vec<f32> = scales.iter().map(|s| s * input_scale).collect();
+        let raw = values.iter().zip(&scales).flat_map(|(v, s)| ((f64::from(*v) / f64::from(*s)).round().clamp(-2e9, 2e9) as i32).to_le_bytes()).collect();
+        conv.input[2] = replace(graph, &bias, &[channels as i64], DataType::Int32, raw, &scales, vec![0; 4 * channels]);
+    }
+    Ok(())
+}

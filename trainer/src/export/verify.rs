@@ -1,0 +1,114 @@
+//! The exported files against what they were made from, over many recurrent frames.
+
+use autochrome_model::{Colorizer, Plane};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Serialize;
+use tract_onnx::pb::ModelProto;
+
+use crate::nets::{NetConfig, RecurrentUNet};
+
+/// Tract against Burn on the same weights.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Parity {
+    /// Frames compared, the state carried in both.
+    pub frames: usize,
+    /// The greatest difference of a decoded ab value, divided by 110 as in the contract's ab output.
+    pub ab_error_max: f32,
+    /// The greatest difference of a logit.
+    pub logit_error_max: f32,
+    /// The greatest difference of a state value.
+    pub state_error_max: f32,
+}
+
+/// int8 against float in Tract.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Drift {
+    /// Frames compared, the state carried in both.
+    pub frames: usize,
+    /// Mean absolute difference of a decoded ab value, in Lab units.
+    pub ab_error_mean: f32,
+    /// Its 99th percentile.
+    pub ab_error_p99: f32,
+    /// The mean over the first tenth of the frames.
+    pub ab_error_mean_first: f32,
+    /// The mean over the last tenth.
+    pub ab_error_mean_last: f32,
+}
+
+/// Runs `float` in Tract and `net` (on a plain device) in Burn over the same scaled lightness planes.
+///
+/// # Errors
+/// If either cannot run.
+pub fn against_burn(net: &RecurrentUNet, config: &NetConfig, float: &ModelProto, planes: &[Vec<f32>]) -> anyhow::Result<Parity> {
+    let mut colorizer = Colorizer::from_proto("float", float)?;
+    let (width, height) = (colorizer.contract().width, colorizer.contract().height);
+    let device = Device::flex();
+    let mut states = RecurrentUNet::zero_states(config, 1, height, width, &device);
+    let mut parity = Parity { frames: planes.len(), ab_error_max: 0.0, logit_error_max: 0.0, state_error_max: 0.0 };
+    let greatest = |found: &[f32], expected: &[f32]| found.iter().zip(expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
+    for plane in planes {
+        colorizer.advance(&unscaled(plane, width, height))?;
+        let (logits, next) = net.forward(Tensor::from_data(TensorData::new(plane.clone(), [1, 1, height, width]), &device), states);
+        states = next;
+        let values = |tensor: &Tensor<4>| tensor.clone().into_data().try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("read a tensor: {e:?}"));
+        let logits = values(&logits)?;
+        parity.logit_error_max = parity.logit_error_max.max(greatest(colorizer.raw_output(), &logits));
+        let found = colorizer.decode_last();
+        let expected = decode_as(&colorizer, &logits);
+        parity.ab_error_max = parity.ab_error_max.max(greatest(&found.a.data, &expected.0) / 110.0).max(greatest(&found.b.data, &expected.1) / 110.0);
+        for (found, expected) in colorizer.states().iter().zip(&states) {
+            parity.state_error_max = parity.state_error_max.max(greatest(found, &values(expected)?));
+        }
+    }
+    Ok(parity)
+}
+
+/// Runs both models over the same scaled lightness planes.
+///
+/// # Errors
+/// If either cannot run.
+pub fn drift(float: &mut Colorizer, int8: &mut Colorizer, planes: &[Vec<f32>]) -> anyhow::Result<Drift> {
+    let (width, height) = (float.contract().width, float.contract().height);
+    let mut errors: Vec<f32> = Vec::new();
+    let mut means = Vec::with_capacity(planes.len());
+    for plane in planes {
+        let lightness = unscaled(plane, width, height);
+        let (expected, found) = (float.step(&lightness)?, int8.step(&lightness)?);
+        let start = errors.len();
+        for (e, f) in [(expected.a, found.a), (expected.b, found.b)] {
+            errors.extend(e.data.iter().zip(&f.data).map(|(e, f)| (e - f).abs()));
+        }
+        means.push(mean(&errors[start..]));
+    }
+    let tenth = (planes.len() / 10).max(1);
+    let ab_error_mean = mean(&errors);
+    let at = errors.len() * 99 / 100;
+    let (_, p99, _) = errors.select_nth_unstable_by(at, f32::total_cmp);
+    Ok(Drift {
+        frames: planes.len(),
+        ab_error_mean,
+        ab_error_p99: *p99,
+        ab_error_mean_first: mean(&means[..tenth]),
+        ab_error_mean_last: mean(&means[means.len() - tenth..]),
+    })
+}
+
+fn mean(values: &[f32]) -> f32 {
+    (values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len().max(1) as f64) as f32
+}
+
+/// L* of a scaled plane.
+fn unscaled(plane: &[f32], width: usize, height: usize) -> Plane<f32> {
+    Plane::from_vec(width, height, plane.iter().map(|v| v * 100.0 + 50.0).collect())
+}
+
+fn decode_as(colorizer: &Colorizer, logits: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let card = &colorizer.contract().card;
+    let autochrome_model::Output::ColorLogits { centers } = &card.output else { return (Vec::new(), Vec::new()) };
+    let pixels = logits.len() / centers.len();
+    let (mut a, mut b) = (vec![0.0; pixels], vec![0.0; pixels]);
+    let how = autochrome_model::Decode::AnnealedMean { temperature: card.temperature };
+    autochrome_model::bins::decode(logits, centers, how, &mut a, &mut b);
+    a.iter_mut().chain(&mut b).for_each(|v| *v *= card.saturation);
+    (a, b)
+}

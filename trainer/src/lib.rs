@@ -1,0 +1,15 @@
+//! The workshop: packs photos and clips, trains recurrent U-Nets with Burn, and exports int8 ONNX.
+//!
+//! Shape letters: B batch (lanes), T time (frames of a chunk), C channels, Q bins, H W the input's size, h w the output's.
+
+pub mod checkpoint;
+pub mod config;
+pub mod data;
+pub mod evaluate;
+pub mod export;
+pub mod losses;
+pub mod metrics;
+pub mod nets;
+pub mod report;
+pub mod schedule;
+pub mod train;

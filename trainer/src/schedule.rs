@@ -1,0 +1,51 @@
+//! The learning rate as a pure function of the step.
+
+use serde::{Deserialize, Serialize};
+
+/// Linear warm-up, then half a cosine down to a floor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScheduleConfig {
+    /// The rate after the warm-up.
+    pub peak: f64,
+    /// The rate at the last step, as a share of the peak.
+    pub floor_share: f64,
+    /// Steps of warm-up.
+    pub warmup_steps: u64,
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self { peak: 2e-3, floor_share: 0.02, warmup_steps: 200 }
+    }
+}
+
+/// The learning rate of `step` (from 0) of `steps`.
+pub fn learning_rate(config: &ScheduleConfig, step: u64, steps: u64) -> f64 {
+    // 1. Up in a straight line, so that batch normalization settles before the weights jump.
+    if step < config.warmup_steps {
+        return config.peak * (step + 1) as f64 / config.warmup_steps as f64;
+    }
+    // 2. Past the end, where a resumed run may be: the floor.
+    let floor = config.peak * config.floor_share;
+    if step >= steps {
+        return floor;
+    }
+    // 3. Down along half a cosine.
+    let part = (step - config.warmup_steps) as f64 / (steps - config.warmup_steps).max(1) as f64;
+    floor + (config.peak - floor) * 0.5 * (1.0 + (std::f64::consts::PI * part).cos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_peaks_and_falls_to_the_floor() {
+        let config = ScheduleConfig { peak: 1.0, floor_share: 0.1, warmup_steps: 10 };
+        assert_eq!(learning_rate(&config, 0, 110), 0.1);
+        assert_eq!(learning_rate(&config, 10, 110), 1.0);
+        assert!((learning_rate(&config, 60, 110) - 0.55).abs() < 1e-12);
+        assert_eq!(learning_rate(&config, 500, 110), 0.1);
+    }
+}
