@@ -73,19 +73,31 @@ is_debian_like() {
     esac
 }
 
+may_install() {
+    [ "$(id -u)" -eq 0 ] || have sudo
+}
+
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@" </dev/null
-    elif have sudo; then
-        sudo "$@" </dev/null
     else
-        fail 1 "this needs root, and there is no sudo; run as root: $*"
+        sudo "$@" </dev/null
     fi
 }
 
 # What apt says, in English whatever the user's language.
 apt_cache() {
     LC_ALL=C apt-cache "$@" 2>/dev/null
+}
+
+# Shows what a command printed only if it failed.
+quietly() {
+    log=$(mktemp)
+    code=0
+    "$@" >"$log" 2>&1 || code=$?
+    [ "$code" -eq 0 ] || cat "$log" >&2
+    rm -f "$log"
+    return "$code"
 }
 
 apt_offers() {
@@ -159,13 +171,17 @@ install_missing() {
     [ $# -gt 0 ] || return 0
     say "missing: $*"
     if is_debian_like; then
-        say "apt-get update"
-        as_root apt-get -qq update || say "apt-get update failed; going on with the package lists that are there"
+        if may_install; then
+            say "apt-get update"
+            quietly as_root apt-get -q update || say "apt-get update failed; going on with the package lists that are there"
+        fi
         # shellcheck disable=SC2046 # one word each
         set -- $(packages_for "$@")
         if [ $# -gt 0 ]; then
+            may_install || fail 1 "this needs root, and there is no sudo; run as root: apt-get update; apt-get install $*"
             say "apt-get install $*"
-            as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" >&2
+            quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@" ||
+                fail 1 "apt-get install failed"
         fi
     else
         by_hand "$@"

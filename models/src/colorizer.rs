@@ -134,6 +134,15 @@ impl Colorizer {
         };
         let input_order = order(&inputs, &mut { wanted_in })?;
         let output_order = order(&outputs, &mut { wanted_out })?;
+        // The file declares its shapes; what the graph computes is what counts.
+        let output = [1, contract.card.output.channels(), contract.output_height, contract.output_width];
+        let declared = std::iter::once(&output).chain(&contract.states);
+        for (&at, declared) in output_order.iter().zip(declared) {
+            let fact = prepared.model().output_fact(at).map_err(|e| graph(format!("{e:#}")))?;
+            if fact.datum_type != f32::datum_type() || fact.shape.as_concrete() != Some(&declared[..]) {
+                return Err(graph(format!("output {:?} is declared as {declared:?} but computed as {fact:?}", outputs[at])));
+            }
+        }
         let decode = Decode::AnnealedMean { temperature: contract.card.temperature };
         let saturation = contract.card.saturation;
         let mut colorizer =

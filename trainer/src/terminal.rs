@@ -6,7 +6,7 @@ use autochrome_trainer::train::{EvaluationMetrics, StepMetrics, Watcher};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A progress bar on a terminal, a line now and then elsewhere.
-pub struct Bar {
+pub(crate) struct Bar {
     bar: Option<ProgressBar>,
     what: &'static str,
     last_tenth: u64,
@@ -14,7 +14,7 @@ pub struct Bar {
 
 impl Bar {
     /// A bar that counts `what`.
-    pub fn new(what: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} eta {eta}  {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(0).with_style(style)
@@ -23,7 +23,7 @@ impl Bar {
     }
 
     /// `done` of `total` are done.
-    pub fn at(&mut self, done: u64, total: u64, message: &str) {
+    pub(crate) fn at(&mut self, done: u64, total: u64, message: &str) {
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
@@ -38,7 +38,7 @@ impl Bar {
     }
 
     /// Takes the bar away.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -46,13 +46,13 @@ impl Bar {
 }
 
 /// Shows a run.
-pub struct Terminal {
+pub(crate) struct Terminal {
     bar: Bar,
 }
 
 impl Terminal {
     /// On standard error.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bar: Bar::new("trained") }
     }
 }

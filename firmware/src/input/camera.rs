@@ -96,7 +96,7 @@ fn words(error: &io::Error) -> &'static str {
 }
 
 /// An opened camera.
-pub struct Camera {
+pub(super) struct Camera {
     path: PathBuf,
     device: Option<Device>,
     format: Got,
@@ -122,13 +122,13 @@ impl Camera {
     ///
     /// # Errors
     /// [`CameraError`], all but `Stream`.
-    pub fn open(path: &Path) -> Result<Self, CameraError> {
+    pub(super) fn open(path: &Path) -> Result<Self, CameraError> {
         let (device, format) = open(path)?;
         Ok(Self { path: path.to_owned(), device: Some(device), format, stream: None, alive_at: Instant::now(), failures: 0, frames: 0 })
     }
 
     /// How the camera codes luma.
-    pub fn range(&self) -> LumaRange {
+    pub(super) fn range(&self) -> LumaRange {
         self.format.range
     }
 
@@ -136,7 +136,7 @@ impl Camera {
     ///
     /// # Errors
     /// [`CameraError::Stream`] once starting anew did not help a few times.
-    pub fn next(&mut self) -> Result<Option<Plane<u8>>, CameraError> {
+    pub(super) fn next(&mut self) -> Result<Option<Plane<u8>>, CameraError> {
         match self.grab() {
             Ok(frame) => {
                 if frame.is_some() {

@@ -4,16 +4,16 @@ use autochrome_model::Plane;
 
 /// Where the luma samples of a raw format stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packing {
+pub(super) struct Packing {
     /// Bytes from one luma sample to the next.
-    pub step: usize,
+    pub(super) step: usize,
     /// Bytes before the first.
-    pub offset: usize,
+    pub(super) offset: usize,
 }
 
 impl Packing {
     /// The packing of a V4L2 format, if it is one of 8-bit raw luma.
-    pub fn of(fourcc: [u8; 4]) -> Option<Self> {
+    pub(super) fn of(fourcc: [u8; 4]) -> Option<Self> {
         match &fourcc {
             // Semi-planar and planar formats begin with a whole plane of luma.
             b"GREY" | b"NV12" | b"NV21" | b"YU12" | b"YV12" => Some(Self { step: 1, offset: 0 }),
@@ -26,7 +26,7 @@ impl Packing {
 
 /// Copies the luma out of a buffer whose rows are `stride` bytes apart; a `stride` of 0 means that they are tight, which is how some
 /// drivers say it. Nothing if the buffer is too short for the picture.
-pub fn unpack(bytes: &[u8], (width, height): (usize, usize), stride: usize, packing: Packing) -> Option<Plane<u8>> {
+pub(super) fn unpack(bytes: &[u8], (width, height): (usize, usize), stride: usize, packing: Packing) -> Option<Plane<u8>> {
     let row_bytes = width * packing.step;
     let stride = if stride == 0 { row_bytes } else { stride };
     // The last row needs no padding behind it.

@@ -14,7 +14,7 @@ const FRAME_BYTES_MAX: usize = 64 << 20;
 const PIECE_BYTES: u64 = 1 << 17;
 
 /// An opened file.
-pub struct MjpegFile<R = BufReader<File>> {
+pub(super) struct MjpegFile<R = BufReader<File>> {
     path: PathBuf,
     stream: R,
     /// What was read and not yet decoded; begins where a frame begins.
@@ -27,7 +27,7 @@ impl MjpegFile {
     ///
     /// # Errors
     /// [`Exit::NoInput`].
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).or_fail(Exit::NoInput, || format!("open {}", path.display()))?;
         Ok(Self::new(path, BufReader::new(file)))
     }
@@ -43,7 +43,7 @@ impl<R: Read> MjpegFile<R> {
     ///
     /// # Errors
     /// [`Exit::BadData`] for a frame that is no JPEG, [`Exit::Broken`] for a file that ends inside a frame or cannot be read.
-    pub fn next_luma(&mut self) -> Result<Option<Plane<u8>>> {
+    pub(super) fn next_luma(&mut self) -> Result<Option<Plane<u8>>> {
         let frame = self.frames + 1;
         let name = self.path.display().to_string();
         let damaged = |why: String| Failure::new(Exit::BadData, format!("{name}: frame {frame}: {why}"));

@@ -3,10 +3,10 @@
 use autochrome_model::Plane;
 
 /// Width and height of the pattern.
-pub const SIZE: (usize, usize) = (640, 480);
+pub(super) const SIZE: (usize, usize) = (640, 480);
 
 /// Frame `number` of the pattern.
-pub fn draw(number: u64) -> Plane<u8> {
+pub(super) fn draw(number: u64) -> Plane<u8> {
     let (width, height) = SIZE;
     let mut plane = Plane::filled(width, height, 0_u8);
     let shift = (number % width as u64) as usize;

@@ -22,7 +22,7 @@ use tract_onnx::pb::ModelProto;
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::data::lanes::{LaneConfig, Lanes};
-use crate::data::shard::PackedSet;
+use crate::data::shard::{ItemKind, PackedSet};
 use crate::data::split::Split;
 use crate::nets::RecurrentUNet;
 
@@ -101,14 +101,16 @@ pub fn export(net: &RecurrentUNet, config: &RunConfig, pack: &Arc<PackedSet>, pr
     Ok(Exported { float, int8, parity, quantization })
 }
 
-/// Lightness planes (scaled, H W values each) of the split's clips one after the other, looped to `frames`: the recurrent test feed.
+/// Lightness planes (scaled, H W values each) of the split's clips one after the other, looped to `frames`: the recurrent test feed. A set
+/// without clips gives its stills, 50 frames each.
 ///
 /// # Errors
-/// If the split has no clip.
+/// If the split is empty.
 pub fn sequence(pack: &Arc<PackedSet>, split: Split, config: &RunConfig, frames: usize) -> anyhow::Result<Vec<Vec<f32>>> {
     let [width, height] = config.input_size;
-    let data = LaneConfig { lanes: 1, chunk_frames: 50, chunks_per_item: 1, width, height, clip_share: 1.0, ..config.data.validation() };
-    let lanes = Lanes::new(pack.clone(), split, data).context("make a feed of the validation clips")?;
+    let clip_share = if pack.items(split).iter().any(|item| item.kind == ItemKind::Clip) { 1.0 } else { 0.0 };
+    let data = LaneConfig { lanes: 1, chunk_frames: 50, chunks_per_item: 1, width, height, clip_share, ..config.data.validation() };
+    let lanes = Lanes::new(pack.clone(), split, data).context("make a feed of the validation split")?;
     let mut planes = Vec::with_capacity(frames);
     for number in 0.. {
         for plane in lanes.chunk(number).lightness.chunks_exact(width * height) {

@@ -120,7 +120,7 @@ pub(super) fn respond(stream: &TcpStream, status: Status, content_type: &str, bo
 
 /// Headers of every answer. Nothing here may be kept, guessed at, or shown inside another page; everything comes from this device.
 pub(super) const SHARED_HEADERS: &str = "Cache-Control: no-store\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n\
-    Content-Security-Policy: default-src 'self' 'unsafe-inline'; frame-ancestors 'none'\r\n";
+    Content-Security-Policy: default-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'\r\n";
 
 /// Writes all of `bytes` before the deadline, however slowly the other end reads.
 pub(super) fn write_by(mut stream: &TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {

@@ -7,12 +7,14 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
+use serde::Serialize;
 use serde_json::json;
 
 use super::http::{Method, Request, SHARED_HEADERS, Status, read_request, respond, write_by};
 use super::{Awaited, Slot, View};
 use crate::errors::{Exit, Failure, OrFail, Result};
 use crate::settings::Command;
+use crate::statistics::Snapshot;
 
 /// How many connections are served at once.
 const CONNECTIONS_MAX: usize = 32;
@@ -133,7 +135,7 @@ fn serve(house: &House, number: u64, stream: &TcpStream) -> io::Result<()> {
     let Some(request) = read_request(stream, Instant::now() + HEAD_DEADLINE)? else { return Ok(()) };
     house.advance(number, Stage::Served);
     let answer = match request {
-        Ok(Request { method: Method::Get, path, .. }) if path == "/stream.mjpg" || path == "/stream-grey.mjpg" => {
+        Ok(Request { method: Method::Get, ref path, .. }) if path == "/stream.mjpg" || path == "/stream-grey.mjpg" => {
             if house.advance(number, Stage::Streaming) {
                 let picture = if path == "/stream.mjpg" { View::color_jpeg } else { View::grey_jpeg };
                 return stream_pictures(&house.slot, stream, picture);
@@ -158,9 +160,19 @@ impl Answer {
         Self { status, content_type: PLAIN, body: text.into().into_bytes() }
     }
 
-    fn json(value: &serde_json::Value) -> Self {
-        Self { status: Status::Ok, content_type: "application/json", body: format!("{value}\n").into_bytes() }
+    fn json(value: &impl Serialize) -> Self {
+        // Numbers, strings and fixed names can always be written.
+        Self { status: Status::Ok, content_type: "application/json", body: serde_json::to_vec(value).unwrap_or_default() }
     }
+}
+
+/// What `/state` says.
+#[derive(Serialize)]
+struct State<'a> {
+    #[serde(flatten)]
+    snapshot: &'a Snapshot,
+    /// How long the picture has been the newest.
+    age_ms: u64,
 }
 
 fn answer(house: &House, request: &Request) -> Answer {
@@ -169,9 +181,8 @@ fn answer(house: &House, request: &Request) -> Answer {
         (Method::Get | Method::Head, "/") => Answer { status: Status::Ok, content_type: "text/html; charset=utf-8", body: PAGE.into() },
         (Method::Get | Method::Head, "/state") => match newest {
             Some(view) => {
-                let mut state = serde_json::to_value(&view.snapshot).unwrap_or_default();
-                state["age_ms"] = json!(view.shown_at.elapsed().as_millis() as u64);
-                Answer::json(&state)
+                let age_ms = view.shown_at.elapsed().as_millis() as u64;
+                Answer::json(&State { snapshot: &view.snapshot, age_ms })
             }
             None => Answer::json(&json!({ "frames": 0 })),
         },
