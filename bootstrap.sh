@@ -189,7 +189,7 @@ install_missing() {
     if ! have just && have cc; then
         # Unoptimized: sooner built (50 s of processor time on a server's core), and quick enough to start a command.
         say "cargo install just $JUST_VERSION (a minute on two fast cores)"
-        cargo install just --version "$JUST_VERSION" --locked --debug --quiet </dev/null >&2
+        cargo install just --version "$JUST_VERSION" --locked --debug --quiet </dev/null >&2 || fail 1 "cargo install just failed"
     fi
     # shellcheck disable=SC2046 # one word each
     set -- $(missing)
@@ -212,10 +212,10 @@ shift
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # Rustup and `cargo install` put programs here; a shell that was open before does not know it yet.
-PATH=${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:$PATH
+PATH=${CARGO_HOME:-${HOME-}/.cargo}/bin:$PATH
 export PATH
 
 check_rust
 install_missing
-say "just $verb $*"
+say "just $verb${*:+ $*}"
 exec just --justfile "$here/justfile" "$verb" "$@"

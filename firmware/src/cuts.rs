@@ -133,6 +133,8 @@ mod tests {
     use super::*;
     use crate::input::{Photos, photos};
 
+    const NONE: [Vec<usize>; 2] = [vec![], vec![]];
+
     type Scene = fn(usize, usize) -> f32;
 
     fn scene(draw: Scene, gain: f32, shift: usize) -> Plane<u8> {
@@ -167,29 +169,29 @@ mod tests {
         let mut frames: Vec<_> = (0..20).map(|i| scene(hills, 1.0, i)).collect();
         frames[8] = Plane::filled(160, 120, 255);
         frames[14] = scene(wall, 1.0, 0);
-        assert_eq!(cuts(&frames), [vec![], vec![]]);
+        assert_eq!(cuts(&frames), NONE);
     }
 
     #[test]
     fn a_light_that_is_switched_is_no_cut() {
         let gains = [1.0, 1.0, 1.0, 1.0, 0.35, 0.35, 0.35, 0.35, 1.1, 1.1];
         let frames: Vec<_> = gains.iter().enumerate().map(|(i, &gain)| scene(hills, gain, i)).collect();
-        assert_eq!(cuts(&frames), [vec![], vec![]]);
+        assert_eq!(cuts(&frames), NONE);
     }
 
     #[test]
     fn motion_is_no_cut() {
         let frames: Vec<_> = (0..30).map(|i| scene(wall, 1.0, 9 * i)).collect();
-        assert_eq!(cuts(&frames), [vec![], vec![]]);
+        assert_eq!(cuts(&frames), NONE);
         let flat: Vec<_> = (0..5).map(|i| Plane::filled(1, 1, i)).collect();
-        assert_eq!(cuts(&flat), [vec![], vec![]]);
+        assert_eq!(cuts(&flat), NONE);
     }
 
     #[test]
     fn the_demo_is_cut_between_its_photographs_and_nowhere_else() {
         let photos = Photos::new().unwrap();
-        let frames: Vec<_> = (0..photos::FRAMES_ALL + 5).step_by(5).map(|i| photos.draw(i)).collect();
+        let frames: Vec<_> = (0..photos::FRAMES_ALL + 10).step_by(5).map(|i| photos.draw(i)).collect();
         let each = (photos::FRAMES_EACH / 5) as usize;
-        assert_eq!(cuts(&frames), [vec![each, 2 * each, 3 * each, 4 * each], vec![each + 1, 2 * each + 1, 3 * each + 1]]);
+        assert_eq!(cuts(&frames), [vec![each, 2 * each, 3 * each, 4 * each], vec![each + 1, 2 * each + 1, 3 * each + 1, 4 * each + 1]]);
     }
 }

@@ -133,12 +133,13 @@ where
     let (arrivals_in, arrivals) = bounded(1);
     let (_alive, outputs_gone) = bounded::<Infallible>(0);
     let (ended_in, ended) = bounded::<Infallible>(0);
-    let outlet = Outlet { frames: frames_in, flow, sequence: 0, dropped: 0, outputs_gone };
+    let outlet = Outlet { frames: frames_in, flow, sequence: 0, dropped: 0, outputs_gone: outputs_gone.clone() };
     let source = spawn("camera", move || {
         let _ended = ended_in;
         source(outlet)
     })?;
-    let color = spawn("color", move || color_frames(flow, &frames, &commands, &arrivals_in, color))?;
+    let desk = Desk { frames, outputs_gone, commands, arrivals: arrivals_in };
+    let color = spawn("color", move || color_frames(flow, &desk, color))?;
     let inlet = Inlet { arrivals, quit, _alive };
     let outputs = spawn("outputs", move || show(inlet))?;
     let outputs = joined("outputs", outputs);
@@ -151,29 +152,41 @@ where
     source.and(color).and(outputs)
 }
 
-fn color_frames(
-    flow: Flow,
-    frames: &Receiver<Waiting>,
-    commands: &Receiver<Command>,
-    arrivals: &Sender<Arrival>,
-    mut color: impl FnMut(Frame, Option<&Frame>, &[Command]) -> Result<Colored>,
-) -> Result<()> {
+/// The color thread's ends of the channels.
+struct Desk {
+    frames: Receiver<Waiting>,
+    outputs_gone: Receiver<Infallible>,
+    commands: Receiver<Command>,
+    arrivals: Sender<Arrival>,
+}
+
+impl Desk {
+    /// Waits for a frame. Nothing if the source ended, or if nobody is left to see it: the source may be waiting for a silent pipe.
+    fn wait(&self) -> Option<Waiting> {
+        select! {
+            recv(self.frames) -> waiting => waiting.ok(),
+            recv(self.outputs_gone) -> _ => None,
+        }
+    }
+}
+
+fn color_frames(flow: Flow, desk: &Desk, mut color: impl FnMut(Frame, Option<&Frame>, &[Command]) -> Result<Colored>) -> Result<()> {
     let mut skipped = 0;
     let mut ahead: Option<Waiting> = None;
-    while let Some(mut now) = ahead.take().or_else(|| frames.recv().ok()) {
+    while let Some(mut now) = ahead.take().or_else(|| desk.wait()) {
         match flow {
-            Flow::Lossless => ahead = frames.recv().ok(),
+            Flow::Lossless => ahead = desk.wait(),
             // Skip here and not after the model: a skipped step would age the recurrent state by two frames.
             Flow::Live => {
-                while let Ok(newer) = frames.try_recv() {
+                while let Ok(newer) = desk.frames.try_recv() {
                     skipped += 1;
                     now = newer;
                 }
             }
         }
-        let commands: Vec<Command> = commands.try_iter().collect();
+        let commands: Vec<Command> = desk.commands.try_iter().collect();
         let colored = color(now.frame, ahead.as_ref().map(|waiting| &waiting.frame), &commands)?;
-        if arrivals.send(Arrival { colored, dropped: now.dropped, skipped }).is_err() {
+        if desk.arrivals.send(Arrival { colored, dropped: now.dropped, skipped }).is_err() {
             break;
         }
     }
@@ -321,6 +334,21 @@ mod tests {
         };
         let controls = Controls { commands: never(), quit };
         run(Flow::Live, controls, silent, |frame, _, _| Ok(colored(frame)), |mut inlet| Ok(assert!(inlet.next().is_none()))).unwrap();
+    }
+
+    #[test]
+    fn a_source_that_waits_for_ever_does_not_keep_the_run_from_ending() {
+        let (quit_in, quit) = bounded(1);
+        let (_keep, blocked) = bounded::<()>(0);
+        let source = move |mut outlet: Outlet| {
+            let _ = outlet.send(grey(1));
+            quit_in.send(()).unwrap();
+            // As reading a pipe that stays open and silent.
+            let _ = blocked.recv();
+            Ok(())
+        };
+        let controls = Controls { commands: never(), quit };
+        run(Flow::Lossless, controls, source, |frame, _, _| Ok(colored(frame)), |inlet| Ok(inlet.for_each(drop))).unwrap();
     }
 
     #[test]

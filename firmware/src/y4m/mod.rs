@@ -17,6 +17,7 @@ use crate::errors::{Exit, Failure};
 pub const SIDE_MAX: usize = 8192;
 /// The longest stream header that is read, in bytes.
 pub const HEADER_BYTES_MAX: usize = 4096;
+const NO_STREAM: &str = "it does not begin with YUV4MPEG2";
 
 /// What a stream says of its frames.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,7 +141,7 @@ impl Header {
         let refuse = |what: String| Err(Y4mError::Header(what));
         let mut words = line.split_ascii_whitespace();
         if words.next() != Some("YUV4MPEG2") {
-            return refuse("it does not begin with YUV4MPEG2".into());
+            return refuse(NO_STREAM.into());
         }
         let mut header = Self::new(0, 0, (0, 0), LumaRange::Limited);
         (header.interlacing, header.aspect, header.range) = (None, None, None);

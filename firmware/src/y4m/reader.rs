@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use autochrome_model::Plane;
 
-use super::{HEADER_BYTES_MAX, Header, Y4mError};
+use super::{HEADER_BYTES_MAX, Header, NO_STREAM, Y4mError};
 
 /// The longest frame header that is read, in bytes.
 const FRAME_LINE_BYTES_MAX: usize = 512;
@@ -25,7 +25,11 @@ impl<R: BufRead> Reader<R> {
         let line = match read_line(&mut stream, HEADER_BYTES_MAX)? {
             Line::Whole(line) => line,
             Line::Ended(rest) if rest.is_empty() => return Err(Y4mError::Header("it is empty".into())),
-            Line::Ended(_) | Line::TooLong => return Err(Y4mError::Header("its header has no end".into())),
+            Line::Ended(line) | Line::TooLong(line) => {
+                // What does not even begin as a stream does is another kind of file.
+                let what = if line.starts_with(b"YUV4MPEG2") { "its header has no end" } else { NO_STREAM };
+                return Err(Y4mError::Header(what.into()));
+            }
         };
         let header = Header::parse(&String::from_utf8_lossy(&line))?;
         Ok(Self { stream, header, frames: 0 })
@@ -46,7 +50,7 @@ impl<R: BufRead> Reader<R> {
             Line::Ended(rest) if rest.is_empty() => return Ok(None),
             Line::Ended(_) => return Err(Y4mError::Truncated { frame }),
             Line::Whole(line) if line == b"FRAME" || line.starts_with(b"FRAME ") => {}
-            Line::Whole(_) | Line::TooLong => return Err(Y4mError::Frame { frame }),
+            Line::Whole(_) | Line::TooLong(_) => return Err(Y4mError::Frame { frame }),
         }
         let Header { width, height, layout, .. } = self.header;
         let mut luma = Plane::filled(width, height, 0_u8);
@@ -70,7 +74,8 @@ enum Line {
     Whole(Vec<u8>),
     /// What there was before the stream ended.
     Ended(Vec<u8>),
-    TooLong,
+    /// What was read of a line that is longer than allowed.
+    TooLong(Vec<u8>),
 }
 
 fn read_line(stream: &mut impl BufRead, bytes_max: usize) -> io::Result<Line> {
@@ -80,7 +85,7 @@ fn read_line(stream: &mut impl BufRead, bytes_max: usize) -> io::Result<Line> {
         Some(b'\n') => Line::Whole(line),
         last => {
             line.extend(last);
-            if line.len() == bytes_max { Line::TooLong } else { Line::Ended(line) }
+            if line.len() == bytes_max { Line::TooLong(line) } else { Line::Ended(line) }
         }
     })
 }
@@ -126,7 +131,7 @@ mod tests {
         let cases: [(&[u8], &str); 6] = [
             (b"", "it is empty"),
             (b"YUV4MPEG2 W2 H2", "its header has no end"),
-            (&endless, "its header has no end"),
+            (&endless, "does not begin with YUV4MPEG2"),
             (b"\x89PNG\r\n", "does not begin with YUV4MPEG2"),
             (b"YUV4MPEG2 W2 H2\nFRAMES\n      ", "frame 1 does not begin with FRAME"),
             (&huge_frame_line, "frame 1 does not begin with FRAME"),

@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use burn_onnx::export::OnnxExporter;
 use prost::Message;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{ModelProto, ValueInfoProto};
 
 use crate::nets::{NetConfig, RecurrentUNet};
 
@@ -30,7 +30,38 @@ pub fn trace(net: &RecurrentUNet, config: &NetConfig, height: usize, width: usiz
         .context("lower the network to ONNX")?;
     let mut model = ModelProto::decode(onnx.as_bytes()).context("read the traced ONNX")?;
     name_boundary(&mut model)?;
+    scale_every_axis(&mut model)?;
     Ok(model)
+}
+
+/// Rewrites Resize from "sizes of the last two axes" to "scales of all four": ONNX Runtime 1.31 fails to optimize a quantized graph with the
+/// former (its layout change drops the sizes and then misses them).
+fn scale_every_axis(model: &mut ModelProto) -> anyhow::Result<()> {
+    use tract_onnx::prelude::*;
+    // What is wanted of the shapes is asked for as outputs: Tract gives no other tensor a name that lasts.
+    let mut asked = model.clone();
+    let graph = asked.graph.as_mut().context("the traced ONNX has no graph")?;
+    let grown: Vec<String> = graph.node.iter().filter(|node| node.op_type == "Resize").map(|node| node.input[0].clone()).collect();
+    graph.output = grown.iter().map(|name| ValueInfoProto { name: name.clone(), ..ValueInfoProto::default() }).collect();
+    let typed = tract_onnx::onnx().model_for_proto_model(&asked)?.into_typed().context("infer the shapes of the traced ONNX")?;
+    let graph = model.graph.as_mut().context("the traced ONNX has no graph")?;
+    for node in graph.node.iter_mut().filter(|node| node.op_type == "Resize") {
+        let sizes = node.input.get(3).context("a Resize without sizes")?;
+        let at = graph.initializer.iter().position(|t| &t.name == sizes).with_context(|| format!("{sizes:?} is no initializer"))?;
+        let sizes = graph.initializer.remove(at);
+        let wanted: Vec<f32> = sizes.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("8 bytes")) as f32).collect();
+        let output = grown.iter().position(|name| name == &node.input[0]).context("every Resize was asked about")?;
+        let shape = typed.output_fact(output)?.shape.as_concrete().map(<[usize]>::to_vec);
+        let (Some([_, _, height, width]), [wanted_height, wanted_width]) = (shape.as_deref(), &wanted[..]) else {
+            anyhow::bail!("{:?} grows {shape:?} to {wanted:?}; the last two of four axes are expected", node.name);
+        };
+        let scales = [1.0, 1.0, wanted_height / *height as f32, wanted_width / *width as f32];
+        let name = format!("{}_scales", node.name);
+        graph.initializer.push(super::fold::float_tensor(&name, &[4], &scales));
+        node.input = vec![node.input[0].clone(), String::new(), name];
+        node.attribute.retain(|attribute| attribute.name != "axes");
+    }
+    Ok(())
 }
 
 /// Gives inputs and outputs the contract's names, and every other tensor one that does not depend on what was traced before.

@@ -1,13 +1,16 @@
 //! As much HTTP as the live page needs: reading a request's head and writing an answer, each against a deadline and a limit.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 /// The longest request head that is read, in bytes.
 pub(super) const HEAD_BYTES_MAX: usize = 8192;
 /// The most header lines that are read.
 const HEADERS_MAX: usize = 64;
+/// How long, and for how many bytes, the other end may go on sending after its answer.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+const CLOSE_BYTES_MAX: usize = 1 << 16;
 
 /// The methods that are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,17 +86,14 @@ pub(super) fn parse_head(bytes: &[u8]) -> Head {
 }
 
 /// Waits for a request. Nothing if the other end left, or said too little before the deadline.
-pub(super) fn read_request(mut stream: &TcpStream, deadline: Instant) -> io::Result<Option<Result<Request, Status>>> {
+pub(super) fn read_request(stream: &TcpStream, deadline: Instant) -> io::Result<Option<Result<Request, Status>>> {
     let mut bytes = Vec::new();
     let mut piece = [0; 1024];
     loop {
-        stream.set_read_timeout(Some(remaining(deadline)?))?;
-        let read = match stream.read(&mut piece) {
-            Ok(0) => return Ok(None),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
+        let read = read_by(stream, &mut piece, deadline)?;
+        if read == 0 {
+            return Ok(None);
+        }
         let room = HEAD_BYTES_MAX - bytes.len();
         bytes.extend_from_slice(&piece[..read.min(room)]);
         match parse_head(&bytes) {
@@ -134,6 +134,30 @@ pub(super) fn write_by(mut stream: &TcpStream, mut bytes: &[u8], deadline: Insta
         }
     }
     Ok(())
+}
+
+/// Ends a connection so that the answer arrives: closing while the other end still sends would make the system take it back.
+pub(super) fn close(stream: &TcpStream) {
+    let deadline = Instant::now() + CLOSE_PATIENCE;
+    let mut left = CLOSE_BYTES_MAX;
+    let mut open = stream.shutdown(Shutdown::Write).is_ok();
+    while open && left > 0 {
+        let read = read_by(stream, &mut [0; 4096], deadline).unwrap_or(0);
+        open = read > 0;
+        left = left.saturating_sub(read);
+    }
+    let _ = stream.shutdown(Shutdown::Both);
+}
+
+/// Reads something before the deadline; 0 at the end of the stream.
+fn read_by(mut stream: &TcpStream, into: &mut [u8], deadline: Instant) -> io::Result<usize> {
+    loop {
+        stream.set_read_timeout(Some(remaining(deadline)?))?;
+        match stream.read(into) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
 }
 
 fn remaining(deadline: Instant) -> io::Result<Duration> {

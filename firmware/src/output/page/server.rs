@@ -10,7 +10,7 @@ use crossbeam_channel::{Sender, TrySendError};
 use serde::Serialize;
 use serde_json::json;
 
-use super::http::{Method, Request, SHARED_HEADERS, Status, read_request, respond, write_by};
+use super::http::{Method, Request, SHARED_HEADERS, Status, close, read_request, respond, write_by};
 use super::{Awaited, Slot, View};
 use crate::errors::{Exit, Failure, OrFail, Result};
 use crate::settings::Command;
@@ -121,7 +121,7 @@ fn welcome(house: &Arc<House>, number: u64, stream: TcpStream) {
         move || {
             // Whatever goes wrong here is between this viewer and its network.
             let _ = serve(&house, number, &stream);
-            let _ = stream.shutdown(Shutdown::Both);
+            close(&stream);
             house.leave(number);
         }
     });
