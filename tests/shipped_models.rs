@@ -1,4 +1,5 @@
 //! The model files in `models/`, on the four photographs that are shipped: here nothing of the training data is needed.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -234,7 +234,7 @@ fn check_card(card: &Card) -> Result<(), ContractError> {
         if centers.is_empty() || centers.len() > BINS_MAX {
             return broken(format!("its metadata lists {} bins; 1 to {BINS_MAX} are allowed", centers.len()));
         }
-        if let Some(center) = centers.iter().flatten().find(|c| !(c.abs() <= 128.0)) {
+        if let Some(center) = centers.iter().flatten().find(|c| !(-128.0..=128.0).contains(*c)) {
             return broken(format!("a bin center at {center} is outside -128 to 128"));
         }
     }

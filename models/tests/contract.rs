@@ -1,4 +1,5 @@
 //! The contract against files that keep it and files that break it, all made here.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 use autochrome_model::contract::{self, Card, Output, write_card};
 use autochrome_model::{Colorizer, ContractError, ModelError, Plane};
@@ -28,7 +29,7 @@ fn ints(name: &str, ints: &[i64]) -> AttributeProto {
 /// A colorizer small enough to compute by hand: a* is the mean scaled lightness of 4x4 pixels, b* its negative; the state counts a* up.
 fn small() -> ModelProto {
     let weights: Vec<u8> = [1.0_f32 / 16.0, -1.0 / 16.0].iter().flat_map(|w| [*w; 16]).flat_map(f32::to_le_bytes).collect();
-    let weight = TensorProto { name: "w".into(), dims: vec![2, 1, 4, 4], data_type: 1, raw_data: weights.into(), ..TensorProto::default() };
+    let weight = TensorProto { name: "w".into(), dims: vec![2, 1, 4, 4], data_type: 1, raw_data: weights, ..TensorProto::default() };
     let conv = node("Conv", &["lightness", "w"], "ab", vec![ints("strides", &[4, 4]), ints("kernel_shape", &[4, 4])]);
     let graph = GraphProto {
         name: "small".into(),
@@ -99,7 +100,7 @@ fn what_breaks_the_contract_is_refused_with_the_reason() {
         Case { says: "strides", breaks: |m| graph(m).node[0].attribute[0].ints = vec![0, 4] },
         Case { says: "another file", breaks: |m| graph(m).initializer[0].data_location = Some(1) },
         Case { says: "elements", breaks: |m| graph(m).initializer[0].dims = vec![1 << 20, 1 << 20] },
-        Case { says: "finite", breaks: |m| graph(m).initializer[0].raw_data = f32::NAN.to_le_bytes().repeat(32).into() },
+        Case { says: "finite", breaks: |m| graph(m).initializer[0].raw_data = f32::NAN.to_le_bytes().repeat(32) },
         Case { says: "no node makes", breaks: |m| graph(m).node.truncate(1) },
         Case { says: "nothing makes", breaks: |m| graph(m).node[1].input[0] = "elsewhere".into() },
         Case { says: "nodes", breaks: |m| graph(m).node = vec![node("Relu", &["lightness"], "x", vec![]); 2000] },

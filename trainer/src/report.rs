@@ -53,7 +53,7 @@ pub fn curves(run: &Path) -> anyhow::Result<()> {
         lines.iter().filter_map(|line| Some((line["step"].as_f64()?, line[key].as_f64()?))).collect()
     };
     let drawn = [("loss", "#888888"), ("cross_entropy", "#c26b2c"), ("mean", "#3b7a57"), ("temporal", "#7a4fa3"), ("validation_loss", "#1f5fbf")];
-    let all: Vec<(&str, &str, Vec<(f64, f64)>)> = drawn.iter().map(|(key, color)| (*key, *color, series(key))).collect();
+    let all = drawn.map(|(key, color)| (key, color, series(key)));
     let steps = all.iter().flat_map(|(_, _, s)| s).map(|p| p.0).fold(1.0, f64::max);
     let highest = all.iter().flat_map(|(_, _, s)| s).map(|p| p.1).fold(0.1, f64::max);
     const WIDTH: f64 = 860.0;

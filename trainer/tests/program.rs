@@ -1,4 +1,5 @@
 //! The whole program on small made-up data: pack, train, kill, resume, export.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -80,5 +80,5 @@ pub fn float_tensor(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
 
 /// A tensor of ONNX data type `data_type` from its little-endian bytes.
 pub fn tensor(name: &str, dims: &[i64], data_type: i32, raw: Vec<u8>) -> TensorProto {
-    TensorProto { name: name.into(), dims: dims.to_vec(), data_type, raw_data: raw.into(), ..TensorProto::default() }
+    TensorProto { name: name.into(), dims: dims.to_vec(), data_type, raw_data: raw, ..TensorProto::default() }
 }
