@@ -62,7 +62,9 @@ fn int8_stays_near_float_and_does_not_drift() {
     for frame in frames.iter().cycle().take(400) {
         let (expected, found) = (float.step(frame).unwrap(), int8.step(frame).unwrap());
         let start = errors.len();
-        errors.extend(expected.a.data.iter().chain(&expected.b.data).zip(found.a.data.iter().chain(&found.b.data)).map(|(e, f)| (e - f).abs()));
+        errors.extend(
+            expected.a.data.iter().chain(&expected.b.data).zip(found.a.data.iter().chain(&found.b.data)).map(|(e, f)| (e - f).abs()),
+        );
         means.push(errors[start..].iter().sum::<f32>() / (errors.len() - start) as f32);
     }
     let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
@@ -84,13 +86,20 @@ fn onnx_runtime_agrees_over_50_recurrent_frames() {
         let bytes: Vec<u8> = frames.iter().flat_map(|f| &f.data).flat_map(|&v| contract::scaled_lightness(v).to_le_bytes()).collect();
         let (input, output) = (folder.path().join("frames.f32"), folder.path().join("logits.f32"));
         std::fs::write(&input, bytes).unwrap();
-        let run = Command::new(&python).arg(root().join("tests/onnx_runtime.py")).arg(model(kind)).args([&input, &output]).arg("50").output().unwrap();
+        let run = Command::new(&python)
+            .arg(root().join("tests/onnx_runtime.py"))
+            .arg(model(kind))
+            .args([&input, &output])
+            .arg("50")
+            .output()
+            .unwrap();
         assert!(
             run.status.success(),
             "{python} with onnx and onnxruntime is needed (run `just test`, or set AUTOCHROME_PYTHON): {}",
             String::from_utf8_lossy(&run.stderr)
         );
-        let theirs: Vec<f32> = std::fs::read(&output).unwrap().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let theirs: Vec<f32> =
+            std::fs::read(&output).unwrap().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         let mut found = Vec::new();
         for frame in &frames {
             ours.advance(frame).unwrap();

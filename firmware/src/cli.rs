@@ -10,7 +10,7 @@ use std::str::FromStr;
 use autochrome_model::LumaRange;
 use lexopt::prelude::*;
 
-use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone};
+use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone, say};
 use crate::input::Source;
 use crate::output::Sink;
 use crate::settings::Command;
@@ -45,8 +45,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Whoever closed our standard error does not want to know.
-            let _ = writeln!(io::stderr(), "autochrome: {failure}");
+            say(&failure.to_string());
             failure.exit.into()
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use crate::errors::{Exit, Failure, Result};
+use crate::errors::{Exit, Failure, Result, say};
 use crate::settings::{Command, Settings};
 
 /// The longest line that is read, in bytes.
@@ -45,7 +45,7 @@ pub fn serve(port: &Port, settings: Settings, commands: Sender<Command>) -> Resu
     let device = opened.map_err(|error| Failure::new(Exit::NoInput, format!("open console {name}: {error}")))?;
     let started = std::thread::Builder::new().name("console".into()).spawn(move || {
         if let Err(error) = talk(device, settings, &commands) {
-            eprintln!("autochrome: warning: console {name}: {error}; the picture goes on without it");
+            say(&format!("warning: console {name}: {error}; the picture goes on without it"));
         }
     });
     started.map(drop).map_err(|error| Failure::new(Exit::Other, format!("start thread console: {error}")))

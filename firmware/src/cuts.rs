@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn wall(x: usize, y: usize) -> f32 {
-        if (x / 20 + y / 30) % 2 == 0 { 30.0 } else { 70.0 }
+        if (x / 20 + y / 30).is_multiple_of(2) { 30.0 } else { 70.0 }
     }
 
     /// The frames on which a cut is seen, with the next frame at hand and without.

@@ -11,7 +11,7 @@ use crate::input::{Feed, Source, photos};
 use crate::model;
 use crate::output::{Output, Page, Pairs};
 use crate::pipeline::Flow;
-use crate::run::Session;
+use crate::run::{COMMANDS_WAITING_MAX, Session, quit_on_signal};
 
 /// Where the page is, unless `--listen` says otherwise.
 pub const ADDRESS: &str = "127.0.0.1:8080";
@@ -32,7 +32,8 @@ pub struct Request {
 /// # Errors
 /// Whatever ended it.
 pub fn run(request: &Request) -> Result<()> {
-    let commands = bounded(64);
+    let quit = quit_on_signal()?;
+    let commands = bounded(COMMANDS_WAITING_MAX);
     let mut outputs = Vec::new();
     if let Some(folder) = &request.out {
         outputs.push(Output::Pairs(Pairs::create(folder)?));
@@ -55,6 +56,7 @@ pub fn run(request: &Request) -> Result<()> {
         frames: request.frames,
         console: None,
         commands,
+        quit,
     }
     .run()
 }

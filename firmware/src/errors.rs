@@ -1,6 +1,7 @@
 //! How the program fails: every failure carries the exit code that says what kind it is.
 
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// The program's exit codes; 64 and above are those of `sysexits.h`.
@@ -92,6 +93,11 @@ impl From<autochrome_model::ModelError> for Failure {
         // A `ModelError` writes its causes into its message; as a source they would be said twice.
         Self::new(exit, error)
     }
+}
+
+/// Writes one line to standard error. Whoever closed it does not want to know, and that is no reason to end.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "autochrome: {line}");
 }
 
 /// Whether writing failed because the other end went away.

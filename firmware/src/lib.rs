@@ -1,7 +1,7 @@
 //! Autochrome's device program: a grey feed in, a colored picture out, frame after frame.
 //!
 //! [`input`] is where frames come from, [`coloring`] is what happens to each, [`output`] is where pictures go, and [`pipeline`] joins the
-//! three by channels on named threads. [`run`], [`demo`], [`colorize`] and [`bench`] are what the program can be asked to do, and [`cli`] is
+//! three by channels on named threads. [`run`], [`demo`], [`colorize`] and [`mod@bench`] are what the program can be asked to do, and [`cli`] is
 //! how it is asked. Each outside world is touched in one room: V4L2 in `input::camera`, HTTP in `output::page`, the serial port in
 //! [`console`].
 

@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::coloring::Coloring;
 use crate::console;
-use crate::errors::{Exit, Failure, OrFail, Result};
+use crate::errors::{Exit, Failure, OrFail, Result, say};
 use crate::input::{Feed, Frame, Source, capture};
 use crate::model;
 use crate::output::{Output, Page, Pngs, Sink, Video};
@@ -21,7 +21,7 @@ use crate::statistics::{Snapshot, Statistics};
 use crate::y4m::Header;
 
 /// How many changes of settings may wait for the next frame.
-const COMMANDS_WAITING_MAX: usize = 64;
+pub(crate) const COMMANDS_WAITING_MAX: usize = 64;
 
 /// What `run` was asked to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,20 +61,22 @@ pub fn run(request: Request) -> Result<()> {
         Some(header) => header.clone().colored(),
         None => Header::new(0, 0, fps.map_or(feed.rate(), |fps| (fps, 1)), feed.range()),
     };
+    // Before anybody is told that there is something to see, and after what may wait for a pipe.
+    let quit = quit_on_signal()?;
     let commands = bounded(COMMANDS_WAITING_MAX);
     let outputs = sinks.iter().map(|sink| open(sink, &header, &commands.0)).collect::<Result<Vec<_>>>()?;
     // Somebody who watches wants to see a recording at its own pace; a file wants it soon.
     let watched = outputs.iter().any(|output| matches!(output, Output::Page(_)));
     let paced = input == Source::TestPattern || watched && !matches!(input, Source::Camera(_) | Source::Stdin);
     let flow = if live || input.is_live() { Flow::Live } else { Flow::Lossless };
-    Session { colorizer, feed, flow, period: paced.then(|| period(header.rate)), outputs, settings, frames, console, commands }.run()
+    Session { colorizer, feed, flow, period: paced.then(|| period(header.rate)), outputs, settings, frames, console, commands, quit }.run()
 }
 
 fn open(sink: &Sink, header: &Header, commands: &Sender<Command>) -> Result<Output> {
     Ok(match sink {
         Sink::Page(address) => {
             let page = Page::listen(address, commands.clone())?;
-            eprintln!("autochrome: open http://{}/ in a browser", page.address());
+            say(&format!("open http://{}/ in a browser", page.address()));
             Output::Page(page)
         }
         Sink::Y4m(path) => Output::Video(Video::create(path, header.clone())?),
@@ -112,6 +114,8 @@ pub struct Session {
     pub console: Option<console::Port>,
     /// The channel for changes of settings.
     pub commands: (Sender<Command>, Receiver<Command>),
+    /// Says when to end: see [`quit_on_signal`].
+    pub quit: Receiver<()>,
 }
 
 impl Session {
@@ -120,13 +124,13 @@ impl Session {
     /// # Errors
     /// Whatever ended it.
     pub fn run(self) -> Result<()> {
-        let Self { colorizer, feed, flow, period, outputs, settings, frames, console, commands: (commands_in, commands) } = self;
+        let Self { colorizer, feed, flow, period, outputs, settings, frames, console, commands: (commands_in, commands), quit } = self;
         let mut coloring = Coloring::new(colorizer, feed.range());
         settings.into_iter().for_each(|command| coloring.set(command));
         if let Some(port) = &console {
             console::serve(port, coloring.settings(), commands_in)?;
         }
-        let controls = Controls { commands, quit: quit_on_signal()? };
+        let controls = Controls { commands, quit };
         let statistics = Statistics::new(coloring.model().to_owned());
         let source = move |outlet| capture(feed, period, outlet);
         let color = move |frame, next: Option<&Frame>, commands: &[Command]| {
@@ -153,13 +157,16 @@ fn show(inlet: Inlet, mut outputs: Vec<Output>, mut statistics: Statistics, fram
     }
     outputs.iter_mut().try_for_each(Output::finish)?;
     if let Some(Snapshot { frames, cuts, dropped, skipped, fps, .. }) = last {
-        eprintln!("autochrome: {frames} frames shown, {cuts} cuts, {dropped} dropped, {skipped} skipped, {fps:.1} frames/s at the end");
+        say(&format!("{frames} frames shown, {cuts} cuts, {dropped} dropped, {skipped} skipped, {fps:.1} frames/s at the end"));
     }
     Ok(())
 }
 
 /// A channel that says so once SIGINT or SIGTERM came. A second one ends the process as it always does.
-fn quit_on_signal() -> Result<Receiver<()>> {
+///
+/// # Errors
+/// [`Exit::Other`] if the system refuses.
+pub fn quit_on_signal() -> Result<Receiver<()>> {
     let (quit_in, quit) = bounded(1);
     let mut signals = Signals::new([SIGINT, SIGTERM]).or_fail(Exit::Other, || "listen for signals".into())?;
     let started = std::thread::Builder::new().name("signals".into()).spawn(move || {

@@ -1,5 +1,7 @@
 //! `colorize`, on pictures, folders and films.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 #[allow(dead_code, reason = "each test file uses its part")]
 mod program;
 
@@ -77,9 +79,10 @@ fn a_folder_becomes_pngs_of_the_same_stems_sizes_and_luma() {
         assert_eq!(before.dimensions(), after.dimensions());
         let (before, after) = (before.to_luma8(), after.to_rgb8());
         // One step of rounding a channel, and what a color at the gamut's border loses; JPEG decoders differ by one too.
-        let worst = before.pixels().zip(after.pixels()).map(|(before, after)| {
-            (f32::from(before.0[0]) - autochrome_model::color::luma(after.0)).abs()
-        });
+        let worst = before
+            .pixels()
+            .zip(after.pixels())
+            .map(|(before, after)| (f32::from(before.0[0]) - autochrome_model::color::luma(after.0)).abs());
         assert!(worst.fold(0.0, f32::max) <= 2.5);
     }
 }

@@ -1,5 +1,7 @@
 //! Bad input: one clear line on standard error and the documented exit code, and neither panic nor hang.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 #[allow(dead_code, reason = "each test file uses its part")]
 mod program;
 
@@ -121,7 +123,8 @@ fn a_pipe_that_brings_nothing_or_half_a_frame_is_named() {
 
 #[test]
 fn help_and_version_are_no_mistakes() {
-    for (arguments, part) in [(["--help"].as_slice(), "exit codes:"), (&["run", "--help"], "--input URI"), (&["--version"], "autochrome 0")] {
+    for (arguments, part) in [(["--help"].as_slice(), "exit codes:"), (&["run", "--help"], "--input URI"), (&["--version"], "autochrome 0")]
+    {
         let output = run_with(arguments, b"");
         assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stdout).contains(part), "{arguments:?}");

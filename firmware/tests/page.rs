@@ -1,5 +1,7 @@
 //! The live page, over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 #[allow(dead_code, reason = "each test file uses its part")]
 mod program;
 

@@ -1,5 +1,7 @@
 //! `run`, `demo`, `bench` and `model info`, to their end.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 #[allow(dead_code, reason = "each test file uses its part")]
 mod program;
 
@@ -52,7 +54,8 @@ fn nothing_is_lost_from_a_pipe_and_every_output_gets_it() {
 
 #[test]
 fn run_and_colorize_give_the_same_film() {
-    let input = y4m("F25:1 Ip C420jpeg", (64, 48), 32 * 24, 6, |frame, x, y| if frame < 3 { (x * 3 + frame) as u8 } else { 255 - (y * 5) as u8 });
+    let input =
+        y4m("F25:1 Ip C420jpeg", (64, 48), 32 * 24, 6, |frame, x, y| if frame < 3 { (x * 3 + frame) as u8 } else { 255 - (y * 5) as u8 });
     let run = run_with(&["run", "--input", "-", "--output", "-"], &input);
     let colorize = run_with(&["colorize", "-", "-"], &input);
     assert!(run.status.success() && run.stdout == colorize.stdout);

@@ -9,8 +9,7 @@ const ZHANG_313: &str = include_str!("zhang_313.csv");
 
 /// The centers (a*, b*) of Zhang's 313 bins, 10 Lab units apart, in their published order.
 pub fn zhang_313() -> &'static [[f32; 2]] {
-    static CENTERS: LazyLock<Vec<[f32; 2]>> =
-        LazyLock::new(|| zhang_rows().map(|[a, b, _]| [a, b]).collect());
+    static CENTERS: LazyLock<Vec<[f32; 2]>> = LazyLock::new(|| zhang_rows().map(|[a, b, _]| [a, b]).collect());
     &CENTERS
 }
 

@@ -120,9 +120,8 @@ impl Colorizer {
         let prepared = guarded(|| prepare(proto)).map_err(graph)?;
         let state = prepared.spawn().map_err(|e| graph(format!("{e:#}")))?;
         let index_of = |names: Vec<String>, wanted: &str| names.iter().position(|n| n == wanted);
-        let outlet_names = |nodes: Vec<usize>| -> Vec<String> {
-            nodes.into_iter().map(|node| prepared.model().node(node).name.clone()).collect()
-        };
+        let outlet_names =
+            |nodes: Vec<usize>| -> Vec<String> { nodes.into_iter().map(|node| prepared.model().node(node).name.clone()).collect() };
         let inputs = outlet_names(prepared.model().inputs.iter().map(|o| o.node).collect());
         // Tract keeps the order of the file's graph outputs, and may rename the nodes behind them.
         let outputs: Vec<String> = proto.graph.iter().flat_map(|g| &g.output).map(|o| o.name.clone()).collect();
@@ -168,7 +167,8 @@ impl Colorizer {
 
     /// Zeroes the state: for the first frame, and after a cut or a gap.
     pub fn reset(&mut self) {
-        self.carried = self.contract.states.iter().map(|shape| Tensor::zero::<f32>(shape).map(TValue::from).expect("a float tensor")).collect();
+        self.carried =
+            self.contract.states.iter().map(|shape| Tensor::zero::<f32>(shape).map(TValue::from).expect("a float tensor")).collect();
     }
 
     /// Colors one frame and advances the recurrent state.

@@ -26,10 +26,40 @@ const BINS_MAX: usize = 1024;
 
 /// The operators a colorizer may consist of. Loops, external data and operators that make large tensors from small files stay out.
 const OPERATORS: [&str; 34] = [
-    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv", "ConvTranspose",
-    "DequantizeLinear", "Div", "Exp", "Flatten", "Gemm", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity",
-    "LeakyRelu", "MatMul", "MaxPool", "Mul", "Neg", "QuantizeLinear", "Relu", "Reshape", "Resize", "Sigmoid", "Slice",
-    "Softmax", "Split", "Sub", "Tanh", "Transpose",
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Clip",
+    "Concat",
+    "Constant",
+    "Conv",
+    "ConvTranspose",
+    "DequantizeLinear",
+    "Div",
+    "Exp",
+    "Flatten",
+    "Gemm",
+    "GlobalAveragePool",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Neg",
+    "QuantizeLinear",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Sigmoid",
+    "Slice",
+    "Softmax",
+    "Split",
+    "Sub",
+    "Tanh",
+    "Transpose",
 ];
 
 /// The scaled lightness that the network eats: (L* - 50) / 100.
@@ -223,7 +253,10 @@ pub fn check(model: &ModelProto) -> Result<Contract, ContractError> {
     if (inputs.len(), outputs.len()) != (1 + states.len(), 1 + states.len()) {
         return broken(format!(
             "it has {} inputs and {} outputs; with {} states the contract says {} of each",
-            inputs.len(), outputs.len(), states.len(), 1 + states.len()
+            inputs.len(),
+            outputs.len(),
+            states.len(),
+            1 + states.len()
         ));
     }
     Ok(Contract { card, width, height, output_width, output_height, states, quantized, parameters })
@@ -269,7 +302,9 @@ fn check_nodes(graph: &tract_onnx::pb::GraphProto) -> Result<(), ContractError> 
         }
         for attribute in &node.attribute {
             let positive = ["strides", "dilations", "kernel_shape"].contains(&attribute.name.as_str());
-            if positive && attribute.ints.iter().any(|&v| !(1..=64).contains(&v)) || attribute.name == "group" && !(1..=DIM_MAX).contains(&attribute.i) {
+            if positive && attribute.ints.iter().any(|&v| !(1..=64).contains(&v))
+                || attribute.name == "group" && !(1..=DIM_MAX).contains(&attribute.i)
+            {
                 return broken(format!("node {:?}: {} is out of range", node.name, attribute.name));
             }
             if let Some(tensor) = &attribute.t {

@@ -280,8 +280,10 @@ mod tests {
             for y in 0..4_usize {
                 for x in 0..5_usize {
                     let rows = y.saturating_sub(radius)..=(y + radius).min(3);
-                    let values: Vec<f32> =
-                        rows.flat_map(|r| (x.saturating_sub(radius)..=(x + radius).min(4)).map(move |c| (r, c))).map(|(r, c)| plane.row(r)[c]).collect();
+                    let values: Vec<f32> = rows
+                        .flat_map(|r| (x.saturating_sub(radius)..=(x + radius).min(4)).map(move |c| (r, c)))
+                        .map(|(r, c)| plane.row(r)[c])
+                        .collect();
                     let mean = values.iter().sum::<f32>() / values.len() as f32;
                     assert!((fast.row(y)[x] - mean).abs() < 1e-4, "radius {radius} at {x},{y}");
                 }

@@ -104,10 +104,7 @@ fn what_breaks_the_contract_is_refused_with_the_reason() {
         Case { says: "no node makes", breaks: |m| graph(m).node.truncate(1) },
         Case { says: "nothing makes", breaks: |m| graph(m).node[1].input[0] = "elsewhere".into() },
         Case { says: "nodes", breaks: |m| graph(m).node = vec![node("Relu", &["lightness"], "x", vec![]); 2000] },
-        Case {
-            says: "temperature",
-            breaks: |m| write_card(m, &Card { temperature: 0.0, ..card() }),
-        },
+        Case { says: "temperature", breaks: |m| write_card(m, &Card { temperature: 0.0, ..card() }) },
         Case {
             says: "2 channels",
             breaks: |m| {

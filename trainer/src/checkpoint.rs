@@ -54,7 +54,10 @@ pub struct Progress {
 pub fn save(folder: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let target = folder.join(format!("{:08}", progress.position.step));
-    let staging = tempfile::Builder::new().prefix(".writing-").tempdir_in(folder).with_context(|| format!("create a folder in {}", folder.display()))?;
+    let staging = tempfile::Builder::new()
+        .prefix(".writing-")
+        .tempdir_in(folder)
+        .with_context(|| format!("create a folder in {}", folder.display()))?;
     // Brings the pending batch's statistics into the network: a record alone would be one batch behind.
     let _ = progress.net.valid();
     let weights = progress.net.clone().into_record().into_bytes().context("encode the weights")?;
@@ -65,11 +68,14 @@ pub fn save(folder: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
     position.state_shapes.clear();
     for state in &progress.states {
         position.state_shapes.push(state.dims());
-        let values: Vec<f32> = state.clone().inner().into_data().try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("read the state: {e:?}"))?;
+        let values: Vec<f32> =
+            state.clone().inner().into_data().try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("read the state: {e:?}"))?;
         states.extend(values.iter().flat_map(|v| v.to_le_bytes()));
     }
     let position = serde_json::to_vec_pretty(&position)?;
-    for (name, bytes) in [(WEIGHTS, &weights[..]), (AVERAGE, &average[..]), (OPTIMIZER, &optimizer[..]), (STATES, &states[..]), (POSITION, &position[..])] {
+    for (name, bytes) in
+        [(WEIGHTS, &weights[..]), (AVERAGE, &average[..]), (OPTIMIZER, &optimizer[..]), (STATES, &states[..]), (POSITION, &position[..])]
+    {
         write_synced(&staging.path().join(name), bytes)?;
     }
     // A run that was resumed and stopped at once stands where it stood.
@@ -133,7 +139,13 @@ pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<
     ensure!(position.state_shapes.len() == 2, "{}: 2 states expected", path.join(POSITION).display());
     let first: usize = position.state_shapes[0].iter().product();
     let second: usize = position.state_shapes[1].iter().product();
-    ensure!(values.len() == first + second, "{}: {} values; its position file says {}", path.join(STATES).display(), values.len(), first + second);
+    ensure!(
+        values.len() == first + second,
+        "{}: {} values; its position file says {}",
+        path.join(STATES).display(),
+        values.len(),
+        first + second
+    );
     let state = |values: &[f32], shape: [usize; 4]| Tensor::from_data(TensorData::new(values.to_vec(), shape), device);
     let states = [state(&values[..first], position.state_shapes[0]), state(&values[first..], position.state_shapes[1])];
     Ok(Progress { net, average, optimizer, states, position })

@@ -96,12 +96,27 @@ impl RunConfig {
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
         let sides = [self.data.width, self.data.height, self.input_size[0], self.input_size[1]];
-        ensure!(sides.iter().all(|s| *s > 0 && s % SIDE_MULTIPLE == 0), "sizes {sides:?}: every side must be a multiple of {SIDE_MULTIPLE}");
-        ensure!(self.data.output_stride == OUTPUT_STRIDE, "data.output_stride is {}; the network predicts at 1/{OUTPUT_STRIDE}", self.data.output_stride);
+        ensure!(
+            sides.iter().all(|s| *s > 0 && s % SIDE_MULTIPLE == 0),
+            "sizes {sides:?}: every side must be a multiple of {SIDE_MULTIPLE}"
+        );
+        ensure!(
+            self.data.output_stride == OUTPUT_STRIDE,
+            "data.output_stride is {}; the network predicts at 1/{OUTPUT_STRIDE}",
+            self.data.output_stride
+        );
         ensure!(self.net.widths.iter().all(|w| *w > 0 && w % 2 == 0), "net.widths {:?}: even numbers above 0", self.net.widths);
-        ensure!(self.steps > 0 && self.checkpoint_every > 0 && self.evaluate_every > 0, "steps, checkpoint_every and evaluate_every are above 0");
+        ensure!(
+            self.steps > 0 && self.checkpoint_every > 0 && self.evaluate_every > 0,
+            "steps, checkpoint_every and evaluate_every are above 0"
+        );
         ensure!((0.0..=1.0).contains(&self.loss.lambda), "loss.lambda {} is outside 0 to 1", self.loss.lambda);
-        ensure!((1..=self.data.lanes).contains(&self.workers), "workers is {}; 1 to data.lanes ({}) can share the lanes", self.workers, self.data.lanes);
+        ensure!(
+            (1..=self.data.lanes).contains(&self.workers),
+            "workers is {}; 1 to data.lanes ({}) can share the lanes",
+            self.workers,
+            self.data.lanes
+        );
         self.centers().map(|_| ())
     }
 

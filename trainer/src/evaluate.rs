@@ -91,9 +91,22 @@ fn without_color(rgb: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// If there is no such picture or the model fails.
-pub fn stills(painter: &mut Painter, set: &PackedSet, split: Split, source: Option<&str>, temperatures: &[f32], limit: usize) -> anyhow::Result<Vec<StillQuality>> {
+pub fn stills(
+    painter: &mut Painter,
+    set: &PackedSet,
+    split: Split,
+    source: Option<&str>,
+    temperatures: &[f32],
+    limit: usize,
+) -> anyhow::Result<Vec<StillQuality>> {
     let items: Vec<&Item> = set.items(split).iter().filter(|i| i.kind == ItemKind::Still && source.is_none_or(|s| i.source == s)).collect();
-    ensure!(!items.is_empty(), "{} has no stills of {} in its {} split", set.folder().display(), source.unwrap_or("any source"), split.name());
+    ensure!(
+        !items.is_empty(),
+        "{} has no stills of {} in its {} split",
+        set.folder().display(),
+        source.unwrap_or("any source"),
+        split.name()
+    );
     let mut sums = vec![[0.0_f64; 6]; temperatures.len()];
     let wanted = items.len().min(limit.max(1));
     for index in 0..wanted {
@@ -106,14 +119,32 @@ pub fn stills(painter: &mut Painter, set: &PackedSet, split: Split, source: Opti
         for (sums, &temperature) in sums.iter_mut().zip(temperatures) {
             painter.set_decode(Decode::AnnealedMean { temperature });
             let found = with_true_lightness(rgb, &painter.chroma(&grey));
-            let values = [psnr(&found, rgb), plain, colorfulness(&found, false), colorfulness(rgb, false), colorfulness(&found, true), colorfulness(rgb, true)];
+            let values = [
+                psnr(&found, rgb),
+                plain,
+                colorfulness(&found, false),
+                colorfulness(rgb, false),
+                colorfulness(&found, true),
+                colorfulness(rgb, true),
+            ];
             sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
         }
     }
     let quality = |(sums, &temperature): (&[f64; 6], &f32)| {
-        let [psnr, psnr_grey, colorfulness, colorfulness_truth, colorfulness_signed, colorfulness_signed_truth] = sums.map(|s| s / wanted as f64);
+        let [psnr, psnr_grey, colorfulness, colorfulness_truth, colorfulness_signed, colorfulness_signed_truth] =
+            sums.map(|s| s / wanted as f64);
         let source = source.unwrap_or("all").to_owned();
-        StillQuality { source, temperature, pictures: wanted, psnr, psnr_grey, colorfulness, colorfulness_truth, colorfulness_signed, colorfulness_signed_truth }
+        StillQuality {
+            source,
+            temperature,
+            pictures: wanted,
+            psnr,
+            psnr_grey,
+            colorfulness,
+            colorfulness_truth,
+            colorfulness_signed,
+            colorfulness_signed_truth,
+        }
     };
     Ok(sums.iter().zip(temperatures).map(quality).collect())
 }
@@ -209,7 +240,13 @@ pub fn sample_grid(models: Vec<Colorizer>, set: &PackedSet, split: Split, rows: 
         for (column, cell) in cells.into_iter().enumerate() {
             let cell = image::RgbImage::from_raw(item_width as u32, item_height as u32, cell).context("a cell of the grid")?;
             let left = (row % 2 * columns + column) * CELL;
-            let cropped = image::imageops::crop_imm(&cell, ((item_width.saturating_sub(CELL)) / 2) as u32, ((item_height.saturating_sub(CELL)) / 2) as u32, CELL.min(item_width) as u32, CELL.min(item_height) as u32);
+            let cropped = image::imageops::crop_imm(
+                &cell,
+                ((item_width.saturating_sub(CELL)) / 2) as u32,
+                ((item_height.saturating_sub(CELL)) / 2) as u32,
+                CELL.min(item_width) as u32,
+                CELL.min(item_height) as u32,
+            );
             image::imageops::replace(&mut grid, &cropped.to_image(), left as i64, (row / 2 * CELL) as i64);
         }
     }

@@ -40,12 +40,20 @@ pub struct Target {
 
 impl Target {
     /// Encodes `ab` (\[N\]\[2\]\[h w\], Lab units); `class_weights` has one weight a bin, for the bin nearest to the truth.
-    pub fn encode(ab: &[f32], [frames, height, width]: [usize; 3], centers: &[[f32; 2]], class_weights: &[f32], config: &LossConfig, device: &Device) -> Self {
+    pub fn encode(
+        ab: &[f32],
+        [frames, height, width]: [usize; 3],
+        centers: &[[f32; 2]],
+        class_weights: &[f32],
+        config: &LossConfig,
+        device: &Device,
+    ) -> Self {
         let pixels = height * width;
         let q = centers.len();
         let mut soft = vec![0.0_f32; frames * q * pixels];
         let mut weight = vec![0.0_f32; frames * pixels];
-        for ((ab, soft), weight) in ab.chunks_exact(2 * pixels).zip(soft.chunks_exact_mut(q * pixels)).zip(weight.chunks_exact_mut(pixels)) {
+        for ((ab, soft), weight) in ab.chunks_exact(2 * pixels).zip(soft.chunks_exact_mut(q * pixels)).zip(weight.chunks_exact_mut(pixels))
+        {
             for i in 0..pixels {
                 let (mut best, mut best_share) = (0, 0.0);
                 bins::soft_encode(centers, [ab[i], ab[pixels + i]], config.neighbors, config.sigma, |bin, share| {
@@ -57,7 +65,8 @@ impl Target {
                 weight[i] = class_weights[best];
             }
         }
-        let tensor = |values: Vec<f32>, channels: usize| Tensor::from_data(TensorData::new(values, [frames, channels, height, width]), device);
+        let tensor =
+            |values: Vec<f32>, channels: usize| Tensor::from_data(TensorData::new(values, [frames, channels, height, width]), device);
         Self { bins: tensor(soft, q), weight: tensor(weight, 1), ab: tensor(ab.to_vec(), 2) }
     }
 }
@@ -124,7 +133,13 @@ mod tests {
         let centers = bins::seventeen();
         let device = Device::flex();
         let target = target(&[0.0; 8], [1, 2, 2], centers);
-        let found = losses(Tensor::zeros([1, centers.len(), 2, 2], &device), &target, &center_tensor(centers, &device), None, &LossConfig::default());
+        let found = losses(
+            Tensor::zeros([1, centers.len(), 2, 2], &device),
+            &target,
+            &center_tensor(centers, &device),
+            None,
+            &LossConfig::default(),
+        );
         let value: f32 = found.cross_entropy.into_scalar::<f32>();
         assert!((value - (centers.len() as f32).ln()).abs() < 1e-4, "{value}");
     }
@@ -149,7 +164,9 @@ mod tests {
         let logits = Tensor::from_data(TensorData::new(vec![50.0_f32, -50.0, -50.0, 50.0], [2, 2, 1, 1]), &device);
         let cost = |moving: f32| {
             let moving = Tensor::from_data(TensorData::new(vec![moving], [1, 1, 1, 1]), &device);
-            losses(logits.clone(), &target, &center_tensor(&centers, &device), Some(moving), &LossConfig::default()).temporal.into_scalar::<f32>()
+            losses(logits.clone(), &target, &center_tensor(&centers, &device), Some(moving), &LossConfig::default())
+                .temporal
+                .into_scalar::<f32>()
         };
         // a* jumps by 40, b* stays: (40 / 10 + 0) / 2.
         assert!((cost(1.0) - 2.0).abs() < 1e-5);

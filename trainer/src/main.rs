@@ -189,8 +189,14 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             summary.skipped.iter().take(20).for_each(|s| eprintln!("skipped {}: {}", s.path.display(), s.reason));
             println!(
                 "{}: {} stills, {} clips, {} frames, {:.1} MB; {} items to train on, {} to validate, {} files skipped",
-                out.display(), summary.stills, summary.clips, summary.frames, summary.bytes as f64 / 1e6,
-                summary.train_items, summary.validation_items, summary.skipped.len()
+                out.display(),
+                summary.stills,
+                summary.clips,
+                summary.frames,
+                summary.bytes as f64 / 1e6,
+                summary.train_items,
+                summary.validation_items,
+                summary.skipped.len()
             );
             Ok(())
         }
@@ -216,7 +222,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             let mut config = RunConfig::read(&train::config_file(&run))?;
             config.temperature = temperature.unwrap_or(config.temperature);
             config.saturation = saturation.unwrap_or(config.saturation);
-            let newest = checkpoint::list(&train::checkpoints(&run))?.pop().with_context(|| format!("{} has no checkpoint", run.display()))?;
+            let newest =
+                checkpoint::list(&train::checkpoints(&run))?.pop().with_context(|| format!("{} has no checkpoint", run.display()))?;
             let net = nets::RecurrentUNet::new(&config.net, config.centers()?.len(), &Device::flex());
             let net = checkpoint::load_weights(net, &checkpoint::average_file(&newest))?.valid();
             let provenance = Provenance { training: training.unwrap_or_else(|| format!("run {:?}", config.name)), license };
@@ -250,12 +257,22 @@ fn pack_input(text: &str) -> anyhow::Result<PackInput> {
     }
 }
 
-fn evaluate_files(models: &[PathBuf], data: &Path, temperatures: &[f32], limit: usize, stills_only: bool, json: bool) -> anyhow::Result<()> {
+fn evaluate_files(
+    models: &[PathBuf],
+    data: &Path,
+    temperatures: &[f32],
+    limit: usize,
+    stills_only: bool,
+    json: bool,
+) -> anyhow::Result<()> {
     let set = PackedSet::open(data)?;
     let sources = ["photos", "people", "objects"].into_iter().filter(|s| set.manifest().sources.iter().any(|known| known == s));
     let sources: Vec<Option<&str>> = std::iter::once(None).chain(sources.map(Some)).collect();
     if !json {
-        println!("{:<40} {:<8} {:>4} {:>5} {:>7} {:>7} {:>6} {:>14} {:>14}", "model", "source", "n", "T", "PSNR", "grey", "gain", "CF abs", "CF signed");
+        println!(
+            "{:<40} {:<8} {:>4} {:>5} {:>7} {:>7} {:>6} {:>14} {:>14}",
+            "model", "source", "n", "T", "PSNR", "grey", "gain", "CF abs", "CF signed"
+        );
     }
     for file in models {
         let mut painter = Painter::new(Colorizer::load(file)?, LumaRange::Full);
@@ -269,8 +286,14 @@ fn evaluate_files(models: &[PathBuf], data: &Path, temperatures: &[f32], limit: 
                 let share = |found: f64, truth: f64| format!("{found:.1}/{truth:.1} {:.0}%", 100.0 * found / truth);
                 println!(
                     "{name:<40} {:<8} {:>4} {:>5} {:>7.2} {:>7.2} {:>+6.2} {:>14} {:>14}",
-                    q.source, q.pictures, q.temperature, q.psnr, q.psnr_grey, q.gain(),
-                    share(q.colorfulness, q.colorfulness_truth), share(q.colorfulness_signed, q.colorfulness_signed_truth)
+                    q.source,
+                    q.pictures,
+                    q.temperature,
+                    q.psnr,
+                    q.psnr_grey,
+                    q.gain(),
+                    share(q.colorfulness, q.colorfulness_truth),
+                    share(q.colorfulness_signed, q.colorfulness_signed_truth)
                 );
             }
         }
@@ -284,7 +307,12 @@ fn evaluate_files(models: &[PathBuf], data: &Path, temperatures: &[f32], limit: 
         } else {
             println!(
                 "{name:<40} T {temperature}, {} clips: CDC {:.6}, truth {:.6} ({:+.1} %), grey {:.6}; std(ab) of a noisy still scene {:.3}",
-                s.clips, s.cdc, s.cdc_truth, 100.0 * (s.cdc / s.cdc_truth - 1.0), s.cdc_grey, s.still_ab_deviation
+                s.clips,
+                s.cdc,
+                s.cdc_truth,
+                100.0 * (s.cdc / s.cdc_truth - 1.0),
+                s.cdc_grey,
+                s.still_ab_deviation
             );
         }
     }

@@ -50,7 +50,8 @@ pub fn jensen_shannon(p: &[f64], q: &[f64]) -> f64 {
 pub fn color_distribution_consistency(frames: &[[Vec<f64>; 3]]) -> f64 {
     let apart = |gap: usize| {
         let pairs = frames.len().saturating_sub(gap);
-        let sum: f64 = (0..pairs).flat_map(|i| (0..3).map(move |c| (i, c))).map(|(i, c)| jensen_shannon(&frames[i][c], &frames[i + gap][c])).sum();
+        let sum: f64 =
+            (0..pairs).flat_map(|i| (0..3).map(move |c| (i, c))).map(|(i, c)| jensen_shannon(&frames[i][c], &frames[i + gap][c])).sum();
         sum / (3 * pairs).max(1) as f64
     };
     (apart(1) + apart(2) + apart(4)) / 3.0

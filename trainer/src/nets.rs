@@ -202,7 +202,12 @@ impl RecurrentUNet {
 
     /// T frames of B lanes at once, over the same weights: scaled lightness \[T B, 1, H, W\], frame-major, to logits \[T B, Q, H/4, W/4\] and the
     /// states after the last frame. `keep` \[T\]\[B, 1, 1, 1\] holds 0 where a lane's state is zeroed in front of a frame; `None` keeps all.
-    pub fn forward_clip(&self, lightness: Tensor<4>, [deep_state, eighth_state]: States, keep: &[Option<Tensor<4>>]) -> (Tensor<4>, States) {
+    pub fn forward_clip(
+        &self,
+        lightness: Tensor<4>,
+        [deep_state, eighth_state]: States,
+        keep: &[Option<Tensor<4>>],
+    ) -> (Tensor<4>, States) {
         let quarter = self.quarter.forward(self.to_quarter.forward(self.stem.forward(lightness)));
         let eighth = self.eighth.forward(self.to_eighth.forward(quarter.clone()));
         let mut deep = self.to_sixteenth.forward(eighth.clone());

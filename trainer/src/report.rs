@@ -49,10 +49,10 @@ pub fn curves(run: &Path) -> anyhow::Result<()> {
     let log = run.join("metrics.jsonl");
     let text = fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
     let lines: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let series = |key: &str| -> Vec<(f64, f64)> {
-        lines.iter().filter_map(|line| Some((line["step"].as_f64()?, line[key].as_f64()?))).collect()
-    };
-    let drawn = [("loss", "#888888"), ("cross_entropy", "#c26b2c"), ("mean", "#3b7a57"), ("temporal", "#7a4fa3"), ("validation_loss", "#1f5fbf")];
+    let series =
+        |key: &str| -> Vec<(f64, f64)> { lines.iter().filter_map(|line| Some((line["step"].as_f64()?, line[key].as_f64()?))).collect() };
+    let drawn =
+        [("loss", "#888888"), ("cross_entropy", "#c26b2c"), ("mean", "#3b7a57"), ("temporal", "#7a4fa3"), ("validation_loss", "#1f5fbf")];
     let all = drawn.map(|(key, color)| (key, color, series(key)));
     let steps = all.iter().flat_map(|(_, _, s)| s).map(|p| p.0).fold(1.0, f64::max);
     let highest = all.iter().flat_map(|(_, _, s)| s).map(|p| p.1).fold(0.1, f64::max);
@@ -74,9 +74,15 @@ pub fn curves(run: &Path) -> anyhow::Result<()> {
         let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{step:.0}</text>", x(step), TOP + HEIGHT + 18.0);
     }
     for (index, (name, color, points)) in all.iter().filter(|(_, _, points)| !points.is_empty()).enumerate() {
-        let path: String = points.iter().enumerate().map(|(i, p)| format!("{}{:.1} {:.1}", if i == 0 { "M" } else { "L" }, x(p.0), y(p.1))).collect();
+        let path: String =
+            points.iter().enumerate().map(|(i, p)| format!("{}{:.1} {:.1}", if i == 0 { "M" } else { "L" }, x(p.0), y(p.1))).collect();
         let _ = writeln!(svg, "<path d=\"{path}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.5\"/>");
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" fill=\"{color}\" text-anchor=\"end\">{name}</text>", LEFT + WIDTH, TOP + 16.0 * (index + 1) as f64);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" fill=\"{color}\" text-anchor=\"end\">{name}</text>",
+            LEFT + WIDTH,
+            TOP + 16.0 * (index + 1) as f64
+        );
     }
     svg.push_str("</svg>\n");
     write_atomically(&run.join("curves.svg"), svg.as_bytes())
@@ -86,12 +92,24 @@ pub fn curves(run: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn card(run: &Path, config: &RunConfig, set: &PackedSet, weights: usize, position: &Position, quality: &StillQuality) -> anyhow::Result<()> {
+pub fn card(
+    run: &Path,
+    config: &RunConfig,
+    set: &PackedSet,
+    weights: usize,
+    position: &Position,
+    quality: &StillQuality,
+) -> anyhow::Result<()> {
     let [width, height] = config.input_size;
-    let sources: Vec<String> = set.manifest().sources.iter().map(|source| {
-        let items = set.items(Split::Train).iter().filter(|item| &item.source == source).count();
-        format!("{source} ({items} items)")
-    }).collect();
+    let sources: Vec<String> = set
+        .manifest()
+        .sources
+        .iter()
+        .map(|source| {
+            let items = set.items(Split::Train).iter().filter(|item| &item.source == source).count();
+            format!("{source} ({items} items)")
+        })
+        .collect();
     let frames = position.step * (config.data.lanes * config.data.chunk_frames) as u64;
     let started = config.start_from.as_ref().map_or("random weights".to_owned(), |from| format!("the weights of {}", from.display()));
     let text = format!(
@@ -106,8 +124,19 @@ pub fn card(run: &Path, config: &RunConfig, set: &PackedSet, weights: usize, pos
          | colorfulness (absolute form) | {:.1} of the truth's {:.1} ({:.0} %) |\n\
          | temperature | {} |\n\n\
          The configuration is in `config.toml`, the losses in `metrics.jsonl` and `curves.svg`, pictures in `samples/`.\n",
-        config.name, position.step, config.steps, position.seconds / 3600.0, sources.join(", "), quality.pictures, quality.psnr,
-        quality.psnr_grey, quality.gain(), quality.colorfulness, quality.colorfulness_truth, 100.0 * quality.colorfulness_share(), quality.temperature
+        config.name,
+        position.step,
+        config.steps,
+        position.seconds / 3600.0,
+        sources.join(", "),
+        quality.pictures,
+        quality.psnr,
+        quality.psnr_grey,
+        quality.gain(),
+        quality.colorfulness,
+        quality.colorfulness_truth,
+        100.0 * quality.colorfulness_share(),
+        quality.temperature
     );
     write_atomically(&run.join("card.md"), text.as_bytes())
 }

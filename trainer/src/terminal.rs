@@ -16,7 +16,8 @@ impl Bar {
     /// A bar that counts `what`.
     pub(crate) fn new(what: &'static str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} eta {eta}  {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} eta {eta}  {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(0).with_style(style)
         });
         Self { bar, what, last_tenth: 0 }
@@ -59,7 +60,10 @@ impl Terminal {
 
 impl Watcher for Terminal {
     fn steps(&mut self, m: &StepMetrics, total: u64) {
-        let message = format!("loss {:.4} (ce {:.4} mean {:.4} time {:.4}) {:.1} frames/s", m.loss, m.cross_entropy, m.mean, m.temporal, m.frames_per_s);
+        let message = format!(
+            "loss {:.4} (ce {:.4} mean {:.4} time {:.4}) {:.1} frames/s",
+            m.loss, m.cross_entropy, m.mean, m.temporal, m.frames_per_s
+        );
         if self.bar.bar.is_some() {
             self.bar.at(m.step, total, &message);
         } else {
@@ -71,7 +75,10 @@ impl Watcher for Terminal {
     fn evaluated(&mut self, m: &EvaluationMetrics) {
         self.say(&format!(
             "step {}: validation loss {:.5}; exported: {:+.2} dB above grey, colorfulness {:.0} % of the truth's",
-            m.step, m.validation_loss, m.gain_db, 100.0 * m.colorfulness_share
+            m.step,
+            m.validation_loss,
+            m.gain_db,
+            100.0 * m.colorfulness_share
         ));
     }
 

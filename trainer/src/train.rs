@@ -97,7 +97,14 @@ pub fn config_file(run: &Path) -> PathBuf {
 ///
 /// # Errors
 /// If the folder holds a run already, the data cannot be read, or a loss is not a finite number.
-pub fn start(run: &Path, config: &RunConfig, pack: &Path, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+pub fn start(
+    run: &Path,
+    config: &RunConfig,
+    pack: &Path,
+    device: &Device,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+) -> anyhow::Result<()> {
     ensure!(!config_file(run).exists(), "{} holds a run already; resume it, or choose another folder", run.display());
     config.check()?;
     let set = Arc::new(PackedSet::open(pack)?);
@@ -128,7 +135,8 @@ pub fn start(run: &Path, config: &RunConfig, pack: &Path, device: &Device, stop:
 pub fn resume(run: &Path, pack: Option<&Path>, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
     let config = RunConfig::read(&config_file(run))?;
     let text = |name: &str| fs::read_to_string(run.join(name)).with_context(|| format!("read {}", run.join(name).display()));
-    let prior: Vec<f32> = serde_json::from_str(&text("prior.json")?).with_context(|| format!("read {}", run.join("prior.json").display()))?;
+    let prior: Vec<f32> =
+        serde_json::from_str(&text("prior.json")?).with_context(|| format!("read {}", run.join("prior.json").display()))?;
     let pack = pack.map_or_else(|| data_of(run), |pack| Ok(pack.to_owned()))?;
     let set = Arc::new(PackedSet::open(&pack)?);
     let lanes = Lanes::new(set.clone(), Split::Train, config.data.clone())?;
@@ -179,7 +187,9 @@ fn count_prior(lanes: &Lanes, config: &RunConfig) -> anyhow::Result<Vec<f32>> {
         // Far from the chunks that training will see first; each is a pure function of its number.
         for ab in lanes.chunk(u64::from(u32::MAX) + number * 997).ab.chunks_exact(2 * pixels) {
             for i in 0..pixels {
-                bins::soft_encode(centers, [ab[i], ab[pixels + i]], config.loss.neighbors, config.loss.sigma, |bin, share| prior[bin] += f64::from(share));
+                bins::soft_encode(centers, [ab[i], ab[pixels + i]], config.loss.neighbors, config.loss.sigma, |bin, share| {
+                    prior[bin] += f64::from(share)
+                });
             }
         }
     }
@@ -374,7 +384,8 @@ impl Workers {
         let count = self.0.len();
         let work = &work;
         std::thread::scope(|scope| {
-            let running: Vec<_> = self.0.iter().enumerate().map(|(worker, pool)| scope.spawn(move || pool.install(|| work(worker, count)))).collect();
+            let running: Vec<_> =
+                self.0.iter().enumerate().map(|(worker, pool)| scope.spawn(move || pool.install(|| work(worker, count)))).collect();
             running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         })
     }

@@ -119,7 +119,8 @@ fn a_killed_run_resumes_to_the_same_losses_and_its_export_loads() {
         let model = Colorizer::load(&folder.path().join(file)).unwrap();
         assert_eq!((model.contract().width, model.contract().quantized), (48, file.contains("int8")), "{said}");
     }
-    let parity: serde_json::Value = serde_json::from_str(said.lines().find_map(|l| l.strip_prefix("Tract against Burn: ")).unwrap()).unwrap();
+    let parity: serde_json::Value =
+        serde_json::from_str(said.lines().find_map(|l| l.strip_prefix("Tract against Burn: ")).unwrap()).unwrap();
     // Float rounding over 100 recurrent frames; the bar that is promised.
     for key in ["ab_error_max", "state_error_max"] {
         assert!(parity[key].as_f64().unwrap() <= 1e-4, "{parity}");
@@ -147,7 +148,8 @@ fn mistakes_are_told_in_one_line() {
     let config = folder.path().join("wrong.toml");
     std::fs::write(&config, "stepps = 3\n").unwrap();
     let train = |config: &Path| {
-        let output = trainer().arg("train").arg(config).args(["--data", "nowhere", "--run"]).arg(folder.path().join("run")).output().unwrap();
+        let output =
+            trainer().arg("train").arg(config).args(["--data", "nowhere", "--run"]).arg(folder.path().join("run")).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (code, said) = train(&config);

@@ -231,7 +231,13 @@ fn open(path: &Path) -> Result<(Device, Got), CameraError> {
     if packing.is_none() && format.fourcc.repr != *b"MJPG" {
         return Err(CameraError::NoUsableFormat { path: path.to_owned(), offered: format!("only {}", format.fourcc) });
     }
-    let got = Got { width: format.width as usize, height: format.height as usize, stride: format.stride as usize, packing, range: range(&format) };
+    let got = Got {
+        width: format.width as usize,
+        height: format.height as usize,
+        stride: format.stride as usize,
+        packing,
+        range: range(&format),
+    };
     Ok((device, got))
 }
 
@@ -240,7 +246,9 @@ fn open(path: &Path) -> Result<(Device, Got), CameraError> {
 fn range(format: &Format) -> LumaRange {
     match (format.quantization, format.colorspace) {
         (Quantization::LimitedRange, _) => LumaRange::Limited,
-        (Quantization::Default, Colorspace::SMPTE170M | Colorspace::NTSC | Colorspace::EBUTech3212) if format.fourcc.repr != *b"MJPG" => LumaRange::Limited,
+        (Quantization::Default, Colorspace::SMPTE170M | Colorspace::NTSC | Colorspace::EBUTech3212) if format.fourcc.repr != *b"MJPG" => {
+            LumaRange::Limited
+        }
         _ => LumaRange::Full,
     }
 }

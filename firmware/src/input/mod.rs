@@ -170,7 +170,7 @@ impl Feed {
     ///
     /// # Errors
     /// [`Exit::BadData`] or [`Exit::Broken`], naming the frame or the file.
-    pub fn next(&mut self) -> Result<Next> {
+    pub fn next_frame(&mut self) -> Result<Next> {
         let frame = match &mut self.kind {
             Kind::Camera(camera) => return Ok(camera.next()?.map_or(Next::NotYet, Next::Frame)),
             Kind::Folder(paths) => paths.pop_front().map(|path| images::read_luma(&path)).transpose()?,
@@ -198,7 +198,7 @@ impl Feed {
 pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> Result<()> {
     let mut due = Instant::now();
     loop {
-        match feed.next()? {
+        match feed.next_frame()? {
             Next::Frame(luma) => {
                 if let Some(period) = period {
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));

@@ -40,7 +40,8 @@ impl Photos {
     /// [`Exit::Other`] if one is damaged, which a test rules out.
     pub fn new() -> Result<Self> {
         let decoded = TOURS.iter().map(|tour| decode_luma(tour.file).map(|decoded| decoded.luma));
-        let photos = decoded.collect::<std::result::Result<_, _>>().map_err(|why| Failure::new(Exit::Other, format!("a demo photograph: {why}")))?;
+        let photos =
+            decoded.collect::<std::result::Result<_, _>>().map_err(|why| Failure::new(Exit::Other, format!("a demo photograph: {why}")))?;
         Ok(Self { photos })
     }
 

@@ -50,7 +50,9 @@ impl Sink {
             _ if path.is_dir() || uri.ends_with('/') => Ok(Self::Pngs(path)),
             (_, Some("y4m")) => Ok(Self::Y4m(path)),
             (_, None) if !uri.is_empty() => Ok(Self::Pngs(path)),
-            _ => Err(Failure::usage(format!("output {uri}: not a kind of output; there are http://ADDRESS:PORT, FILE.y4m, -, a folder, and null"))),
+            _ => Err(Failure::usage(format!(
+                "output {uri}: not a kind of output; there are http://ADDRESS:PORT, FILE.y4m, -, a folder, and null"
+            ))),
         }
     }
 }

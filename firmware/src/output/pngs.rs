@@ -57,7 +57,11 @@ pub fn save(path: &Path, picture: &Picture, range: LumaRange) -> Result<()> {
 pub fn save_rgb(path: &Path, width: usize, height: usize, rgb: &[u8]) -> Result<()> {
     let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
     let is_jpeg = matches!(extension.as_deref(), Some("jpg" | "jpeg"));
-    let bytes = if is_jpeg { encode_jpeg(rgb, width, height, ExtendedColorType::Rgb8, JPEG_QUALITY) } else { encode_png(rgb, width, height, ExtendedColorType::Rgb8) };
+    let bytes = if is_jpeg {
+        encode_jpeg(rgb, width, height, ExtendedColorType::Rgb8, JPEG_QUALITY)
+    } else {
+        encode_png(rgb, width, height, ExtendedColorType::Rgb8)
+    };
     write_whole(path, &bytes.or_fail(Exit::Other, || format!("encode {}", path.display()))?)
 }
 

@@ -68,7 +68,11 @@ impl Video {
                 Ok(ControlFlow::Continue(()))
             }
             Err(error) => {
-                if reader_is_gone(&error) { Ok(ControlFlow::Break(())) } else { Err(error).or_fail(Exit::Broken, || format!("write {}", self.name)) }
+                if reader_is_gone(&error) {
+                    Ok(ControlFlow::Break(()))
+                } else {
+                    Err(error).or_fail(Exit::Broken, || format!("write {}", self.name))
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ pub struct Writer<W> {
     stream: W,
     header: Header,
     /// From full-range chroma codes to the stream's.
-    codes: [u8; 256],
+    codes: Box<[u8; 256]>,
     chroma: Vec<u8>,
     begun: bool,
 }
@@ -23,8 +23,8 @@ impl<W: Write> Writer<W> {
             LumaRange::Full => 1.0,
             LumaRange::Limited => 224.0 / 255.0,
         };
-        let codes = std::array::from_fn(|code| ((code as f32 - 128.0) * scale + 128.0).round() as u8);
-        Self { stream, header, codes, chroma: Vec::new(), begun: false }
+        let codes: [u8; 256] = std::array::from_fn(|code| ((code as f32 - 128.0) * scale + 128.0).round() as u8);
+        Self { stream, header, codes: Box::new(codes), chroma: Vec::new(), begun: false }
     }
 
     /// The header.

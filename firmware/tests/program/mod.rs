@@ -39,7 +39,13 @@ pub(crate) fn said(output: &Output) -> (i32, String) {
 }
 
 /// Y4M of `count` frames; `luma` gives the luma of a pixel of a frame.
-pub(crate) fn y4m(header: &str, (width, height): (usize, usize), chroma: usize, count: usize, luma: impl Fn(usize, usize, usize) -> u8) -> Vec<u8> {
+pub(crate) fn y4m(
+    header: &str,
+    (width, height): (usize, usize),
+    chroma: usize,
+    count: usize,
+    luma: impl Fn(usize, usize, usize) -> u8,
+) -> Vec<u8> {
     let mut bytes = format!("YUV4MPEG2 W{width} H{height} {header}\n").into_bytes();
     for frame in 0..count {
         bytes.extend_from_slice(b"FRAME\n");

@@ -78,10 +78,16 @@ pub fn calibrate(float: &ModelProto, lanes: &Lanes, chunks: u64) -> anyhow::Resu
         let allowed = (histogram.iter().sum::<u64>() as f64 * CLIPPED) as u64;
         let cells_until = |cells: &mut dyn Iterator<Item = &u64>| {
             let mut seen = 0;
-            cells.take_while(|count| { seen += **count; seen <= allowed }).count()
+            cells
+                .take_while(|count| {
+                    seen += **count;
+                    seen <= allowed
+                })
+                .count()
         };
         let step = (high - low) / CELLS as f32;
-        let clipped = (low + cells_until(&mut histogram.iter()) as f32 * step, high - cells_until(&mut histogram.iter().rev()) as f32 * step);
+        let clipped =
+            (low + cells_until(&mut histogram.iter()) as f32 * step, high - cells_until(&mut histogram.iter().rev()) as f32 * step);
         ranges.insert(name.clone(), clipped);
     }
     let frames = chunks as usize * lanes.config().chunk_frames;

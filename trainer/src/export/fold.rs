@@ -18,7 +18,8 @@ pub fn fold_batch_norm(model: &mut ModelProto) -> anyhow::Result<()> {
         let epsilon = norm.attribute.iter().find(|a| a.name == "epsilon").map_or(1e-5, |a| a.f);
         let parameter = |index: usize| floats(graph, &norm.input[index]);
         let (gamma, beta, mean, variance) = (parameter(1)?, parameter(2)?, parameter(3)?, parameter(4)?);
-        let scale: Vec<f32> = gamma.iter().zip(&variance).map(|(g, v)| (f64::from(*g) / (f64::from(*v) + f64::from(epsilon)).sqrt()) as f32).collect();
+        let scale: Vec<f32> =
+            gamma.iter().zip(&variance).map(|(g, v)| (f64::from(*g) / (f64::from(*v) + f64::from(epsilon)).sqrt()) as f32).collect();
         let weight_name = graph.node[conv].input[1].clone();
         let bias = match graph.node[conv].input.get(2) {
             Some(name) => floats(graph, name)?,
@@ -27,7 +28,11 @@ pub fn fold_batch_norm(model: &mut ModelProto) -> anyhow::Result<()> {
         let bias: Vec<f32> = (0..scale.len()).map(|c| (bias[c] - mean[c]) * scale[c] + beta[c]).collect();
         let weight = initializer_mut(graph, &weight_name)?;
         let dims = weight.dims.clone();
-        ensure!(dims.first() == Some(&(scale.len() as i64)), "{weight_name:?} has {dims:?}; its normalization has {} channels", scale.len());
+        ensure!(
+            dims.first() == Some(&(scale.len() as i64)),
+            "{weight_name:?} has {dims:?}; its normalization has {} channels",
+            scale.len()
+        );
         let mut values = tensor_floats(weight)?;
         let per_channel = values.len() / scale.len();
         for (channel, values) in values.chunks_exact_mut(per_channel).enumerate() {

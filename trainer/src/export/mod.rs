@@ -76,7 +76,13 @@ pub fn float_model(net: &RecurrentUNet, config: &RunConfig, provenance: &Provena
 ///
 /// # Errors
 /// If a stage fails or a file cannot be written.
-pub fn export(net: &RecurrentUNet, config: &RunConfig, pack: &Arc<PackedSet>, provenance: &Provenance, folder: &Path) -> anyhow::Result<Exported> {
+pub fn export(
+    net: &RecurrentUNet,
+    config: &RunConfig,
+    pack: &Arc<PackedSet>,
+    provenance: &Provenance,
+    folder: &Path,
+) -> anyhow::Result<Exported> {
     let float = float_model(net, config, provenance)?;
     let float_bytes = float.encode_to_vec();
     let parity = verify::against_burn(net, &config.net, &float, &sequence(pack, Split::Validation, config, 100)?)?;
@@ -93,7 +99,8 @@ pub fn export(net: &RecurrentUNet, config: &RunConfig, pack: &Arc<PackedSet>, pr
         &sequence(pack, Split::Validation, config, 1000)?,
     )?;
     let name = &contract.card.name;
-    let files = [(folder.join(format!("{name}-float.onnx")), float_bytes), (folder.join(format!("{name}-int8.onnx")), int8.encode_to_vec())];
+    let files =
+        [(folder.join(format!("{name}-float.onnx")), float_bytes), (folder.join(format!("{name}-int8.onnx")), int8.encode_to_vec())];
     for (path, bytes) in &files {
         checkpoint::write_atomically(path, bytes)?;
     }
@@ -129,7 +136,11 @@ pub fn sequence(pack: &Arc<PackedSet>, split: Split, config: &RunConfig, frames:
 /// If the set has no training data.
 pub fn calibration_lanes(pack: &Arc<PackedSet>, config: &RunConfig) -> anyhow::Result<Lanes> {
     let [width, height] = config.input_size;
-    Lanes::new(pack.clone(), Split::Train, LaneConfig { lanes: 1, chunk_frames: 4, chunks_per_item: 2, width, height, ..config.data.clone() })
+    Lanes::new(
+        pack.clone(),
+        Split::Train,
+        LaneConfig { lanes: 1, chunk_frames: 4, chunks_per_item: 2, width, height, ..config.data.clone() },
+    )
 }
 
 /// Lower-case hexadecimal.

@@ -139,9 +139,19 @@ fn quantize_weights(graph: &mut GraphProto, out: &mut Vec<NodeProto>, conv: &mut
     let per_channel = values.len() / channels;
     let scales: Vec<f32> =
         values.chunks_exact(per_channel).map(|c| (c.iter().fold(0.0_f32, |m, v| m.max(v.abs())) / 127.0).max(1e-8)).collect();
-    let bytes = values.chunks_exact(per_channel).zip(&scales).flat_map(|(c, s)| c.iter().map(move |v| (v / s).round().clamp(-127.0, 127.0) as i8 as u8)).collect();
+    let bytes = values
+        .chunks_exact(per_channel)
+        .zip(&scales)
+        .flat_map(|(c, s)| c.iter().map(move |v| (v / s).round().clamp(-127.0, 127.0) as i8 as u8))
+        .collect();
     let axis_0 = || tract_onnx::pb::AttributeProto { name: "axis".into(), i: 0, r#type: 2, ..Default::default() };
-    let mut replace = |graph: &mut GraphProto, name: &str, dims: &[i64], data_type: DataType, raw: Vec<u8>, scales: &[f32], zero: Vec<u8>| {
+    let mut replace = |graph: &mut GraphProto,
+                       name: &str,
+                       dims: &[i64],
+                       data_type: DataType,
+                       raw: Vec<u8>,
+                       scales: &[f32],
+                       zero: Vec<u8>| {
         graph.initializer.retain(|t| t.name != name);
         let (byte_name, scale_name, zero_name) = (format!("{name}_quantized"), format!("{name}_scale"), format!("{name}_zero_point"));
         let count = [scales.len() as i64];
@@ -158,7 +168,11 @@ fn quantize_weights(graph: &mut GraphProto, out: &mut Vec<NodeProto>, conv: &mut
     if let Some(bias) = bias {
         let values = tensor_floats(initializer(graph, &bias)?)?;
         let scales: Vec<f32> = scales.iter().map(|s| s * input_scale).collect();
-        let raw = values.iter().zip(&scales).flat_map(|(v, s)| ((f64::from(*v) / f64::from(*s)).round().clamp(-2e9, 2e9) as i32).to_le_bytes()).collect();
+        let raw = values
+            .iter()
+            .zip(&scales)
+            .flat_map(|(v, s)| ((f64::from(*v) / f64::from(*s)).round().clamp(-2e9, 2e9) as i32).to_le_bytes())
+            .collect();
         conv.input[2] = replace(graph, &bias, &[channels as i64], DataType::Int32, raw, &scales, vec![0; 4 * channels]);
     }
     Ok(())

@@ -69,7 +69,10 @@ fn name_boundary(model: &mut ModelProto) -> anyhow::Result<()> {
     let graph = model.graph.as_mut().context("the traced ONNX has no graph")?;
     let inputs = [LIGHTNESS.to_owned(), contract::state_in(0), contract::state_in(1)];
     let outputs = [COLOR_LOGITS.to_owned(), contract::state_out(0), contract::state_out(1)];
-    anyhow::ensure!(graph.input.len() == inputs.len() && graph.output.len() == outputs.len(), "the traced ONNX has another boundary than the network");
+    anyhow::ensure!(
+        graph.input.len() == inputs.len() && graph.output.len() == outputs.len(),
+        "the traced ONNX has another boundary than the network"
+    );
     let mut names: HashMap<String, String> = HashMap::new();
     names.extend(graph.input.iter().map(|v| v.name.clone()).zip(inputs));
     names.extend(graph.output.iter().map(|v| v.name.clone()).zip(outputs));

@@ -50,12 +50,14 @@ pub fn against_burn(net: &RecurrentUNet, config: &NetConfig, float: &ModelProto,
         colorizer.advance(&unscaled(plane, width, height))?;
         let (logits, next) = net.forward(Tensor::from_data(TensorData::new(plane.clone(), [1, 1, height, width]), &device), states);
         states = next;
-        let values = |tensor: &Tensor<4>| tensor.clone().into_data().try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("read a tensor: {e:?}"));
+        let values =
+            |tensor: &Tensor<4>| tensor.clone().into_data().try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("read a tensor: {e:?}"));
         let logits = values(&logits)?;
         parity.logit_error_max = parity.logit_error_max.max(greatest(colorizer.raw_output(), &logits));
         let found = colorizer.decode_last();
         let expected = decode_as(&colorizer, &logits);
-        parity.ab_error_max = parity.ab_error_max.max(greatest(&found.a.data, &expected.0) / 110.0).max(greatest(&found.b.data, &expected.1) / 110.0);
+        parity.ab_error_max =
+            parity.ab_error_max.max(greatest(&found.a.data, &expected.0) / 110.0).max(greatest(&found.b.data, &expected.1) / 110.0);
         for (found, expected) in colorizer.states().iter().zip(&states) {
             parity.state_error_max = parity.state_error_max.max(greatest(found, &values(expected)?));
         }

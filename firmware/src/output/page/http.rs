@@ -105,12 +105,16 @@ pub(super) fn read_request(stream: &TcpStream, deadline: Instant) -> io::Result<
 }
 
 /// Writes a whole answer, after which the connection is closed.
-pub(super) fn respond(stream: &TcpStream, status: Status, content_type: &str, body: &[u8], only_head: bool, deadline: Instant) -> io::Result<()> {
-    let head = format!(
-        "HTTP/1.1 {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{SHARED_HEADERS}\r\n",
-        status.line(),
-        body.len()
-    );
+pub(super) fn respond(
+    stream: &TcpStream,
+    status: Status,
+    content_type: &str,
+    body: &[u8],
+    only_head: bool,
+    deadline: Instant,
+) -> io::Result<()> {
+    let head =
+        format!("HTTP/1.1 {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{SHARED_HEADERS}\r\n", status.line(), body.len());
     let mut answer = head.into_bytes();
     if !only_head {
         answer.extend_from_slice(body);
