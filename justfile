@@ -1,6 +1,6 @@
 # What a person does with this repository. `sh bootstrap.sh demo` and `sh bootstrap.sh test` install what is missing and come here.
 #
-# Everything but `dist` is built in the release profile: Burn and Tract are too slow without it, and so they are compiled once, for the
+# Everything but `dist` is built in the release profile: Burn and Tract are too slow without it, and so they are compiled in one profile, for the
 # programs, the tests and training alike (docs/decisions/0009-one-release-profile.md).
 
 set positional-arguments
