@@ -14,7 +14,7 @@ use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone, say};
 use crate::input::Source;
 use crate::output::Sink;
 use crate::settings::Command;
-use crate::{bench, colorize, console, demo, model, run};
+use crate::{bench, calibrate, colorize, config, console, demo, doctor, list_cameras, model, panel, record, run};
 
 const HELP: &str = include_str!("help.txt");
 /// Frames that `bench` measures, unless it is told otherwise.
@@ -24,11 +24,21 @@ const BENCH_FRAMES: u64 = 100;
 #[derive(Debug, PartialEq)]
 enum Task {
     Print(String),
+    /// A command that reads its own options has done its work.
+    Done,
     Demo(demo::Request),
     Run(Box<run::Request>),
     Colorize(colorize::Request),
-    ModelInfo { file: PathBuf, json: bool },
-    Bench { model: Option<PathBuf>, threads: usize, frames: u64, json: bool },
+    ModelInfo {
+        file: PathBuf,
+        json: bool,
+    },
+    Bench {
+        model: Option<PathBuf>,
+        threads: usize,
+        frames: u64,
+        json: bool,
+    },
 }
 
 /// The whole program: reads the command line, does what it says, and turns a failure into one line on standard error and an exit code.
@@ -54,6 +64,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn perform(task: Task) -> Result<()> {
     match task {
         Task::Print(text) => print(&text),
+        Task::Done => Ok(()),
         Task::Demo(request) => demo::run(&request),
         Task::Run(request) => run::run(*request),
         Task::Colorize(request) => colorize::run(&request),
@@ -62,7 +73,11 @@ fn perform(task: Task) -> Result<()> {
     }
 }
 
-fn print(text: &str) -> Result<()> {
+/// Writes a command's result to standard output.
+///
+/// # Errors
+/// [`Exit::Broken`] if that fails; a reader that left has what it wanted.
+pub(crate) fn print(text: &str) -> Result<()> {
     match io::stdout().write_all(format!("{}\n", text.trim_end()).as_bytes()) {
         Err(error) if reader_is_gone(&error) => Ok(()),
         written => written.or_fail(Exit::Broken, || "write to standard output".into()),
@@ -82,6 +97,13 @@ fn parse(arguments: Vec<OsString>) -> Result<Task> {
         Value(word) if word == "colorize" => parse_colorize(parser),
         Value(word) if word == "model" => parse_model(parser),
         Value(word) if word == "bench" => parse_bench(parser),
+        Value(word) if word == "list-cameras" => list_cameras::command(parser).map(|()| Task::Done),
+        Value(word) if word == "calibrate" => calibrate::command(parser).map(|()| Task::Done),
+        Value(word) if word == "record" => record::command(parser).map(|()| Task::Done),
+        Value(word) if word == "serial-sim" => panel::simulator::command(parser).map(|()| Task::Done),
+        Value(word) if word == "config" => config::command(parser).map(|()| Task::Done),
+        Value(word) if word == "check-config" => config::check_command(parser).map(|()| Task::Done),
+        Value(word) if word == "doctor" => doctor::command(parser).map(|()| Task::Done),
         Value(word) if word == "help" => Ok(Task::Print(HELP.to_owned())),
         Value(word) => Err(Failure::usage(format!("there is no command {word:?}; there are demo, run, colorize, model and bench"))),
         other => Err(unexpected(other)),
@@ -187,7 +209,7 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Task> {
     Ok(Task::Bench { model, threads, frames: frame_count, json })
 }
 
-fn next(parser: &mut lexopt::Parser) -> Result<Option<lexopt::Arg<'_>>> {
+pub(crate) fn next(parser: &mut lexopt::Parser) -> Result<Option<lexopt::Arg<'_>>> {
     parser.next().map_err(Failure::usage)
 }
 
@@ -199,19 +221,19 @@ fn help_or_unexpected(argument: lexopt::Arg<'_>) -> Result<Task> {
     }
 }
 
-fn unexpected(argument: lexopt::Arg<'_>) -> Failure {
+pub(crate) fn unexpected(argument: lexopt::Arg<'_>) -> Failure {
     Failure::usage(format!("{}; `autochrome --help` says what there is", argument.unexpected()))
 }
 
-fn text(parser: &mut lexopt::Parser) -> Result<String> {
+pub(crate) fn text(parser: &mut lexopt::Parser) -> Result<String> {
     parser.value().and_then(|value| value.string()).map_err(Failure::usage)
 }
 
-fn path(parser: &mut lexopt::Parser) -> Result<PathBuf> {
+pub(crate) fn path(parser: &mut lexopt::Parser) -> Result<PathBuf> {
     parser.value().map(PathBuf::from).map_err(Failure::usage)
 }
 
-fn number<T: FromStr>(option: &str, parser: &mut lexopt::Parser) -> Result<T> {
+pub(crate) fn number<T: FromStr>(option: &str, parser: &mut lexopt::Parser) -> Result<T> {
     let text = text(parser)?;
     text.parse().map_err(|_| Failure::usage(format!("{option} {text}: not a number that fits here")))
 }

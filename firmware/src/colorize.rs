@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use autochrome_model::{LumaRange, Plane};
@@ -12,7 +13,7 @@ use autochrome_model::{LumaRange, Plane};
 use crate::coloring::{Colored, Coloring};
 use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone};
 use crate::files::{Draft, create_folder};
-use crate::input::{Frame, images};
+use crate::input::{Frame, Origin, images};
 use crate::model;
 use crate::output::pngs;
 use crate::settings::Command;
@@ -63,14 +64,15 @@ pub fn run(request: &Request) -> Result<()> {
     }
     let colorizer = model::load(request.model.as_deref())?;
     let with_range = |range| {
-        let mut coloring = Coloring::new(colorizer, range);
+        let mut coloring = Coloring::new(colorizer, range, Arc::default());
         request.settings.iter().for_each(|&command| coloring.set(command));
         coloring
     };
     match kind {
         Kind::Picture => {
             let luma = images::read_luma(input)?;
-            let colored = with_range(LumaRange::Full).color(frame(0, luma), None)?;
+            let mut colored = Colored::blank();
+            with_range(LumaRange::Full).color(frame(0, luma), None, &mut colored)?;
             pngs::save(output, &colored.picture, colored.range)
         }
         Kind::Folder => folder(input, output, *clip, &mut with_range(LumaRange::Full)),
@@ -126,7 +128,7 @@ fn kind_of_output(path: &Path, input: Kind) -> Result<Kind> {
 }
 
 fn frame(sequence: u64, luma: Plane<u8>) -> Frame {
-    Frame { sequence, captured_at: Instant::now(), luma }
+    Frame { sequence, captured_at: Instant::now(), luma, origin: Origin::default() }
 }
 
 /// Colors every picture of a folder into a PNG of the same stem.
@@ -152,6 +154,7 @@ fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring) -> R
     });
     let mut now = readable.next();
     let mut sequence = 0;
+    let mut colored = Colored::blank();
     while let Some((path, luma)) = now {
         let next = readable.next();
         if !clip {
@@ -159,7 +162,7 @@ fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring) -> R
         }
         // The next picture helps to tell a cut from a flash; pictures that stand alone have neither.
         let ahead = next.as_ref().filter(|_| clip).map(|(_, luma)| frame(sequence + 1, luma.clone()));
-        let colored = coloring.color(frame(sequence, luma), ahead.as_ref())?;
+        coloring.color(frame(sequence, luma), ahead.as_ref(), &mut colored)?;
         let name = path.with_extension("png");
         pngs::save(&output.join(name.file_name().unwrap_or_default()), &colored.picture, colored.range)?;
         (now, sequence) = (next, sequence + 1);
@@ -194,10 +197,11 @@ fn film(mut reader: Reader<Box<dyn BufRead>>, name: &str, output: &Path, colorin
         };
         let mut writer = Writer::new(stream, header);
         let attempt = || format!("write {}", output.display());
+        let mut colored = Colored::blank();
         while let Some(frame) = now {
             let next = frames.next();
-            let Colored { picture, .. } = coloring.color(frame, next.as_ref())?;
-            match writer.write(&picture) {
+            coloring.color(frame, next.as_ref(), &mut colored)?;
+            match writer.write(&colored.picture) {
                 // Whoever reads the pipe has what it wanted.
                 Err(error) if reader_is_gone(&error) => return Ok(()),
                 written => written.or_fail(Exit::Broken, attempt)?,

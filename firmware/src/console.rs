@@ -7,9 +7,8 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-
 use crate::errors::{Exit, Failure, Result, say};
+use crate::remote::{NotTaken, Remote};
 use crate::settings::{Command, Settings};
 
 /// The longest line that is read, in bytes.
@@ -39,20 +38,20 @@ impl Port {
 ///
 /// # Errors
 /// [`Exit::NoInput`] if the port cannot be opened.
-pub fn serve(port: &Port, settings: Settings, commands: Sender<Command>) -> Result<()> {
+pub fn serve(port: &Port, settings: Settings, remote: Remote) -> Result<()> {
     let name = port.path.display().to_string();
     let opened = serialport::new(&*name, port.baud).timeout(Duration::from_millis(500)).open();
     let device = opened.map_err(|error| Failure::new(Exit::NoInput, format!("open console {name}: {error}")))?;
     let started = std::thread::Builder::new().name("console".into()).spawn(move || {
-        if let Err(error) = talk(device, settings, &commands) {
+        if let Err(error) = talk(device, settings, &remote) {
             say(&format!("warning: console {name}: {error}; the picture goes on without it"));
         }
     });
     started.map(drop).map_err(|error| Failure::new(Exit::Other, format!("start thread console: {error}")))
 }
 
-/// Answers lines until the stream fails or `commands` has no receiver.
-fn talk(mut stream: impl Read + Write, mut settings: Settings, commands: &Sender<Command>) -> io::Result<()> {
+/// Answers lines until the stream fails or nobody takes commands.
+fn talk(mut stream: impl Read + Write, mut settings: Settings, remote: &Remote) -> io::Result<()> {
     let mut line = Vec::new();
     let mut byte = [0];
     loop {
@@ -64,13 +63,13 @@ fn talk(mut stream: impl Read + Write, mut settings: Settings, commands: &Sender
                     Answer::Reply(reply) => reply,
                     Answer::Set(command) => {
                         // The color thread takes all that wait before every frame; a full channel means that it stands still.
-                        match commands.try_send(command) {
+                        match remote.send(command) {
                             Ok(()) => {
-                                settings.apply(command);
+                                settings.apply(command, &remote.choices);
                                 status(settings)
                             }
-                            Err(error) if error.is_disconnected() => return Ok(()),
-                            Err(_) => "err busy\n".into(),
+                            Err(NotTaken::Ended) => return Ok(()),
+                            Err(NotTaken::Busy) => "err busy\n".into(),
                         }
                     }
                 };
@@ -107,7 +106,7 @@ fn answer(line: &[u8], settings: Settings) -> Answer {
         (None, ..) => Answer::Nothing,
         (Some("GET"), None, _) => Answer::Reply(status(settings)),
         (Some("SET"), Some(setting), None) => match setting.split_once('=') {
-            Some((name, value)) => Command::parse(name, value).map_or_else(|why| error(&why), Answer::Set),
+            Some((name, value)) => Command::parse(name, value).map_or_else(|why| error(&why.to_string()), Answer::Set),
             None => error("SET wants name=value"),
         },
         _ => error("unknown; there are SET name=value and GET"),
@@ -123,7 +122,7 @@ fn status(settings: Settings) -> String {
 mod tests {
     use super::*;
 
-    const SETTINGS: Settings = Settings { saturation: 1.0, temperature: Some(0.5) };
+    const SETTINGS: Settings = Settings { temperature: Some(0.5), ..Settings::neutral() };
 
     #[test]
     fn lines_are_understood_and_refused() {
@@ -162,9 +161,9 @@ mod tests {
                 Ok(())
             }
         }
-        let (sender, receiver) = crossbeam_channel::bounded(4);
+        let (remote, receiver) = Remote::new(crate::settings::Choices::default());
         let mut wire = Wire(b"SET saturation=2\nGET\nSET", Vec::new());
-        assert!(talk(&mut wire, SETTINGS, &sender).is_err(), "the wire was closed");
+        assert!(talk(&mut wire, SETTINGS, &remote).is_err(), "the wire was closed");
         assert_eq!(String::from_utf8(wire.1).unwrap(), "ok saturation=2 temperature=0.5\nok saturation=2 temperature=0.5\n");
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [Command::Saturation(2.0)]);
     }

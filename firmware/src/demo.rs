@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
-
 use crate::errors::Result;
 use crate::input::{Feed, Source, photos};
 use crate::model;
 use crate::output::{Output, Page, Pairs};
 use crate::pipeline::Flow;
-use crate::run::{COMMANDS_WAITING_MAX, Session, quit_on_signal};
+use crate::remote::Remote;
+use crate::run::{Session, quit_on_signal};
+use crate::settings::Choices;
 
 /// Where the page is, unless `--listen` says otherwise.
 pub const ADDRESS: &str = "127.0.0.1:8080";
@@ -33,13 +33,13 @@ pub struct Request {
 /// Whatever ended it.
 pub fn run(request: &Request) -> Result<()> {
     let quit = quit_on_signal()?;
-    let commands = bounded(COMMANDS_WAITING_MAX);
+    let remote = Remote::new(Choices::default());
     let mut outputs = Vec::new();
     if let Some(folder) = &request.out {
         outputs.push(Output::Pairs(Pairs::create(folder)?));
     }
     if let Some(address) = &request.listen {
-        let page = Page::listen(address, commands.0.clone())?;
+        let page = Page::listen(address, remote.0.clone())?;
         // Whoever closed our standard output does not want to know.
         let _ = writeln!(std::io::stdout(), "Open http://{}/ in a browser", page.address());
         outputs.push(Output::Page(page));
@@ -55,7 +55,7 @@ pub fn run(request: &Request) -> Result<()> {
         settings: Vec::new(),
         frames: request.frames,
         console: None,
-        commands,
+        remote,
         quit,
     }
     .run()

@@ -21,6 +21,8 @@ pub enum Exit {
     CannotCreate = 73,
     /// Reading or writing broke in the middle.
     Broken = 74,
+    /// The configuration is wrong.
+    Config = 78,
 }
 
 impl From<Exit> for ExitCode {
@@ -98,6 +100,11 @@ impl From<autochrome_model::ModelError> for Failure {
 /// Writes one line to standard error. Whoever closed it does not want to know, and that is no reason to end.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "autochrome: {line}");
+}
+
+/// Writes one line of warning to standard error: something is wrong, and the picture goes on.
+pub fn warn(line: &str) {
+    say(&format!("warning: {line}"));
 }
 
 /// Whether writing failed because the other end went away.

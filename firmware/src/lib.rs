@@ -6,19 +6,31 @@
 //! [`console`].
 
 pub mod bench;
+pub mod calibrate;
 pub mod cli;
 pub mod coloring;
 pub mod colorize;
+pub mod config;
 pub mod console;
 pub mod cuts;
 pub mod demo;
+pub mod doctor;
 pub mod errors;
 pub mod files;
 pub mod input;
+pub mod kiosk;
+pub mod list_cameras;
 pub mod model;
+pub mod newest;
 pub mod output;
+pub mod panel;
 pub mod pipeline;
+pub mod placard;
+pub mod record;
+pub mod remote;
 pub mod run;
 pub mod settings;
+pub mod showing;
 pub mod statistics;
+pub mod status;
 pub mod y4m;

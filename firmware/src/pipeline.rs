@@ -6,19 +6,25 @@
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use autochrome_model::Plane;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded, never, select};
 
 use crate::coloring::Colored;
 use crate::errors::{Exit, Failure, Result};
-use crate::input::Frame;
+use crate::input::{Faults, Frame, Origin};
 use crate::settings::Command;
 
 /// How many frames may wait for the color thread.
 const WAITING_MAX: usize = 2;
+/// How many planes may wait to be filled again, and how many pictures are kept for their memory: more than are ever under way at once.
+const SPARES_MAX: usize = 4;
+const SHEETS_MAX: usize = 8;
+/// After how long without anything the outputs are told so.
+pub const QUIET: Duration = Duration::from_millis(100);
 /// How long a source may take to notice that nobody wants its frames. One that waits for a pipe never does, and ends with the process.
 const SOURCE_END_TIMEOUT: Duration = Duration::from_millis(1000);
 
@@ -44,16 +50,40 @@ pub struct Controls {
 #[derive(Debug)]
 pub struct Arrival {
     /// The frame.
-    pub colored: Colored,
+    pub colored: Arc<Colored>,
     /// How many frames found no room in front of the color thread so far.
     pub dropped: u64,
     /// How many frames were passed over for a newer one so far.
     pub skipped: u64,
 }
 
+/// The source is gone, and says so again and again until it is back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Absence {
+    /// Why, in words for the person in front of the picture.
+    pub why: Arc<str>,
+    /// How many frames were offered before; a later one means that the source is back.
+    pub after: u64,
+    /// What went wrong at the source so far.
+    pub faults: Faults,
+}
+
+/// What the outputs are told.
+#[derive(Debug)]
+pub enum Event {
+    /// A picture.
+    Picture(Arrival),
+    /// There is none, and why.
+    Absent(Absence),
+    /// Nothing happened for [`QUIET`]. Comes again and again.
+    Quiet,
+}
+
 /// The camera's end: where a source puts its frames.
 pub struct Outlet {
     frames: Sender<Waiting>,
+    notices: Sender<Absence>,
+    spares: Receiver<Plane<u8>>,
     flow: Flow,
     sequence: u64,
     dropped: u64,
@@ -68,8 +98,8 @@ struct Waiting {
 
 impl Outlet {
     /// Offers a frame. Breaks once nobody takes frames any more.
-    pub fn send(&mut self, luma: Plane<u8>) -> ControlFlow<()> {
-        let frame = Frame { sequence: self.sequence, captured_at: Instant::now(), luma };
+    pub fn send(&mut self, luma: Plane<u8>, origin: Origin) -> ControlFlow<()> {
+        let frame = Frame { sequence: self.sequence, captured_at: Instant::now(), luma, origin };
         self.sequence += 1;
         let waiting = Waiting { frame, dropped: self.dropped };
         let lost = match self.flow {
@@ -86,6 +116,17 @@ impl Outlet {
         if lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    /// A plane to put a frame into: one that the color thread is done with, if there is one.
+    pub fn blank(&self) -> Plane<u8> {
+        self.spares.try_recv().unwrap_or_default()
+    }
+
+    /// Says that the source is gone. Has to be said again and again, a few times a second: silence means that the source hangs.
+    pub fn absent(&self, why: Arc<str>, faults: Faults) {
+        // Outputs that have not yet read the last one know enough.
+        let _ = self.notices.try_send(Absence { why, after: self.sequence, faults });
+    }
+
     /// How many frames were offered.
     pub fn sent(&self) -> u64 {
         self.sequence
@@ -100,47 +141,61 @@ impl Outlet {
 /// The outputs' end: the pictures, one after the other, until there are no more or the run is told to end.
 pub struct Inlet {
     arrivals: Receiver<Arrival>,
+    notices: Receiver<Absence>,
     quit: Receiver<()>,
     /// Nothing is sent here: see [`Outlet::is_closed`].
     _alive: Sender<Infallible>,
 }
 
 impl Iterator for Inlet {
-    type Item = Arrival;
+    type Item = Event;
 
-    fn next(&mut self) -> Option<Arrival> {
+    fn next(&mut self) -> Option<Event> {
         select! {
-            recv(self.arrivals) -> arrival => arrival.ok(),
+            recv(self.arrivals) -> arrival => arrival.ok().map(Event::Picture),
+            recv(self.notices) -> absence => match absence {
+                Ok(absence) => Some(Event::Absent(absence)),
+                // The source ended; what it offered may still be on its way.
+                Err(_) => {
+                    self.notices = never();
+                    self.next()
+                }
+            },
             recv(self.quit) -> _ => None,
+            default(QUIET) => Some(Event::Quiet),
         }
     }
 }
 
 /// Runs the three stages until the source ends, `show` has seen enough, a stage fails, or `controls` says so.
 ///
-/// `color` gets a frame, the one after it where nothing is lost and it is there, and the commands that came since the last frame.
+/// `color` gets a frame, the one after it where nothing is lost and it is there, the commands that came since the last frame, and
+/// something colored before to write over. It may pass a frame over, which then is not shown.
 ///
 /// # Errors
 /// That of the stage that failed; [`Exit::Other`] for one that panicked.
 pub fn run<S, C, O>(flow: Flow, controls: Controls, source: S, color: C, show: O) -> Result<()>
 where
     S: FnOnce(Outlet) -> Result<()> + Send + 'static,
-    C: FnMut(Frame, Option<&Frame>, &[Command]) -> Result<Colored> + Send + 'static,
+    C: FnMut(Frame, Option<&Frame>, &[Command], &mut Colored) -> Result<Painted> + Send + 'static,
     O: FnOnce(Inlet) -> Result<()> + Send + 'static,
 {
     let Controls { commands, quit } = controls;
     let (frames_in, frames) = bounded(WAITING_MAX);
     let (arrivals_in, arrivals) = bounded(1);
+    let (notices_in, notices) = bounded(1);
+    let (spares_in, spares) = bounded(SPARES_MAX);
     let (_alive, outputs_gone) = bounded::<Infallible>(0);
     let (ended_in, ended) = bounded::<Infallible>(0);
-    let outlet = Outlet { frames: frames_in, flow, sequence: 0, dropped: 0, outputs_gone: outputs_gone.clone() };
+    let outlet =
+        Outlet { frames: frames_in, notices: notices_in, spares, flow, sequence: 0, dropped: 0, outputs_gone: outputs_gone.clone() };
     let source = spawn("camera", move || {
         let _ended = ended_in;
         source(outlet)
     })?;
-    let desk = Desk { frames, outputs_gone, commands, arrivals: arrivals_in };
+    let desk = Desk { frames, outputs_gone, commands, arrivals: arrivals_in, spares: spares_in };
     let color = spawn("color", move || color_frames(flow, &desk, color))?;
-    let inlet = Inlet { arrivals, quit, _alive };
+    let inlet = Inlet { arrivals, notices, quit, _alive };
     let outputs = spawn("outputs", move || show(inlet))?;
     let outputs = joined("outputs", outputs);
     let color = joined("color", color);
@@ -158,6 +213,7 @@ struct Desk {
     outputs_gone: Receiver<Infallible>,
     commands: Receiver<Command>,
     arrivals: Sender<Arrival>,
+    spares: Sender<Plane<u8>>,
 }
 
 impl Desk {
@@ -170,8 +226,14 @@ impl Desk {
     }
 }
 
-fn color_frames(flow: Flow, desk: &Desk, mut color: impl FnMut(Frame, Option<&Frame>, &[Command]) -> Result<Colored>) -> Result<()> {
+fn color_frames(
+    flow: Flow,
+    desk: &Desk,
+    mut color: impl FnMut(Frame, Option<&Frame>, &[Command], &mut Colored) -> Result<Painted>,
+) -> Result<()> {
     let mut skipped = 0;
+    let mut rack = Rack::default();
+    let mut orders: Vec<Command> = Vec::new();
     let mut ahead: Option<Waiting> = None;
     while let Some(mut now) = ahead.take().or_else(|| desk.wait()) {
         match flow {
@@ -180,17 +242,60 @@ fn color_frames(flow: Flow, desk: &Desk, mut color: impl FnMut(Frame, Option<&Fr
             Flow::Live => {
                 while let Ok(newer) = desk.frames.try_recv() {
                     skipped += 1;
-                    now = newer;
+                    let anew = now.frame.origin.anew;
+                    let _ = desk.spares.try_send(std::mem::replace(&mut now, newer).frame.luma);
+                    now.frame.origin.anew |= anew;
                 }
             }
         }
-        let commands: Vec<Command> = desk.commands.try_iter().collect();
-        let colored = color(now.frame, ahead.as_ref().map(|waiting| &waiting.frame), &commands)?;
+        orders.clear();
+        orders.extend(desk.commands.try_iter());
+        let mut sheet = rack.take();
+        let Some(colored) = Arc::get_mut(&mut sheet) else { continue };
+        let next = ahead.as_ref().map(|waiting| &waiting.frame);
+        let painted = color(now.frame, next, &orders, colored)?;
+        // What was colored here before is no longer needed; the source can use its memory.
+        let _ = desk.spares.try_send(std::mem::take(&mut colored.before));
+        let colored = rack.keep(sheet);
+        if painted == Painted::PassedOver {
+            continue;
+        }
         if desk.arrivals.send(Arrival { colored, dropped: now.dropped, skipped }).is_err() {
             break;
         }
     }
     Ok(())
+}
+
+/// What became of a frame in the color thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Painted {
+    /// It is to be shown.
+    Picture,
+    /// It is not to be shown.
+    PassedOver,
+}
+
+/// Pictures whose memory is used again once no output looks at them any more.
+#[derive(Default)]
+struct Rack {
+    sheets: Vec<Arc<Colored>>,
+}
+
+impl Rack {
+    /// One that nobody else holds; a new one if all are being looked at.
+    fn take(&mut self) -> Arc<Colored> {
+        let free = self.sheets.iter_mut().position(|sheet| Arc::get_mut(sheet).is_some());
+        free.map_or_else(|| Arc::new(Colored::blank()), |at| self.sheets.swap_remove(at))
+    }
+
+    /// Remembers one, to take it again later.
+    fn keep(&mut self, sheet: Arc<Colored>) -> Arc<Colored> {
+        if self.sheets.len() < SHEETS_MAX {
+            self.sheets.push(Arc::clone(&sheet));
+        }
+        sheet
+    }
 }
 
 fn spawn(name: &str, work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<JoinHandle<Result<()>>> {

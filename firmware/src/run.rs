@@ -2,26 +2,25 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use autochrome_model::{Colorizer, LumaRange};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::coloring::Coloring;
+use crate::coloring::{Colored, Coloring};
 use crate::console;
 use crate::errors::{Exit, Failure, OrFail, Result, say};
 use crate::input::{Feed, Frame, Source, capture};
+use crate::kiosk::Heart;
 use crate::model;
 use crate::output::{Output, Page, Pngs, Sink, Video};
-use crate::pipeline::{self, Controls, Flow, Inlet};
-use crate::settings::Command;
-use crate::statistics::{Snapshot, Statistics};
+use crate::pipeline::{self, Controls, Flow};
+use crate::remote::Remote;
+use crate::settings::{Choices, Command};
+use crate::showing::Showing;
 use crate::y4m::Header;
-
-/// How many changes of settings may wait for the next frame.
-pub(crate) const COMMANDS_WAITING_MAX: usize = 64;
 
 /// What `run` was asked to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,19 +62,19 @@ pub fn run(request: Request) -> Result<()> {
     };
     // Before anybody is told that there is something to see, and after what may wait for a pipe.
     let quit = quit_on_signal()?;
-    let commands = bounded(COMMANDS_WAITING_MAX);
-    let outputs = sinks.iter().map(|sink| open(sink, &header, &commands.0)).collect::<Result<Vec<_>>>()?;
+    let remote = Remote::new(Choices::default());
+    let outputs = sinks.iter().map(|sink| open(sink, &header, &remote.0)).collect::<Result<Vec<_>>>()?;
     // Somebody who watches wants to see a recording at its own pace; a file wants it soon.
     let watched = outputs.iter().any(|output| matches!(output, Output::Page(_)));
     let paced = input == Source::TestPattern || watched && !matches!(input, Source::Camera(_) | Source::Stdin);
     let flow = if live || input.is_live() { Flow::Live } else { Flow::Lossless };
-    Session { colorizer, feed, flow, period: paced.then(|| period(header.rate)), outputs, settings, frames, console, commands, quit }.run()
+    Session { colorizer, feed, flow, period: paced.then(|| period(header.rate)), outputs, settings, frames, console, remote, quit }.run()
 }
 
-fn open(sink: &Sink, header: &Header, commands: &Sender<Command>) -> Result<Output> {
+fn open(sink: &Sink, header: &Header, remote: &Remote) -> Result<Output> {
     Ok(match sink {
         Sink::Page(address) => {
-            let page = Page::listen(address, commands.clone())?;
+            let page = Page::listen(address, remote.clone())?;
             say(&format!("open http://{}/ in a browser", page.address()));
             Output::Page(page)
         }
@@ -112,8 +111,8 @@ pub struct Session {
     pub frames: Option<u64>,
     /// The serial console.
     pub console: Option<console::Port>,
-    /// The channel for changes of settings.
-    pub commands: (Sender<Command>, Receiver<Command>),
+    /// How the page and the panel steer, and where that comes out.
+    pub remote: (Remote, Receiver<Command>),
     /// Says when to end: see [`quit_on_signal`].
     pub quit: Receiver<()>,
 }
@@ -124,42 +123,21 @@ impl Session {
     /// # Errors
     /// Whatever ended it.
     pub fn run(self) -> Result<()> {
-        let Self { colorizer, feed, flow, period, outputs, settings, frames, console, commands: (commands_in, commands), quit } = self;
-        let mut coloring = Coloring::new(colorizer, feed.range());
+        let Self { colorizer, feed, flow, period, outputs, settings, frames, console, remote: (remote, commands), quit } = self;
+        let mut coloring = Coloring::new(colorizer, feed.range(), Arc::clone(&remote.choices));
         settings.into_iter().for_each(|command| coloring.set(command));
         if let Some(port) = &console {
-            console::serve(port, coloring.settings(), commands_in)?;
+            console::serve(port, coloring.settings(), remote.clone())?;
         }
         let controls = Controls { commands, quit };
-        let statistics = Statistics::new(coloring.model().to_owned());
         let source = move |outlet| capture(feed, period, outlet);
-        let color = move |frame, next: Option<&Frame>, commands: &[Command]| {
+        let color = move |frame, next: Option<&Frame>, commands: &[Command], into: &mut Colored| {
             commands.iter().for_each(|&command| coloring.set(command));
-            coloring.color(frame, next)
+            coloring.color(frame, next, into)
         };
-        let show = move |inlet| show(inlet, outputs, statistics, frames.unwrap_or(u64::MAX));
-        pipeline::run(flow, controls, source, color, show)
+        let showing = Showing::new(outputs, flow, Arc::clone(&remote.status), Heart::default());
+        pipeline::run(flow, controls, source, color, move |inlet| showing.run(inlet, frames.unwrap_or(u64::MAX)))
     }
-}
-
-/// The last stage: every picture to every output, until an output's reader leaves or enough frames were shown.
-fn show(inlet: Inlet, mut outputs: Vec<Output>, mut statistics: Statistics, frames: u64) -> Result<()> {
-    let mut last = None;
-    'pictures: for arrival in inlet.take(usize::try_from(frames).unwrap_or(usize::MAX)) {
-        let snapshot = statistics.count(&arrival, Instant::now());
-        let colored = Arc::new(arrival.colored);
-        for output in &mut outputs {
-            if output.show(&colored, &snapshot)?.is_break() {
-                break 'pictures;
-            }
-        }
-        last = Some(snapshot);
-    }
-    outputs.iter_mut().try_for_each(Output::finish)?;
-    if let Some(Snapshot { frames, cuts, dropped, skipped, fps, .. }) = last {
-        say(&format!("{frames} frames shown, {cuts} cuts, {dropped} dropped, {skipped} skipped, {fps:.1} frames/s at the end"));
-    }
-    Ok(())
 }
 
 /// A channel that says so once SIGINT or SIGTERM came. A second one ends the process as it always does.

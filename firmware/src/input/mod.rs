@@ -12,9 +12,11 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use autochrome_model::{LumaRange, Plane};
+use serde::Serialize;
 
 use crate::errors::{Exit, Failure, OrFail, Result};
 use crate::pipeline::Outlet;
@@ -37,6 +39,36 @@ pub struct Frame {
     pub captured_at: Instant,
     /// The luma, as it came.
     pub luma: Plane<u8>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// What a source says of a frame beside its pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Origin {
+    /// What the luma codes mean.
+    pub range: LumaRange,
+    /// Whether the source began anew with this frame: what was before has nothing to do with it.
+    pub anew: bool,
+    /// What went wrong at the source so far.
+    pub faults: Faults,
+}
+
+/// What a source could not use, counted since the run began. None of it was shown, and none of it reached the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Faults {
+    /// Buffers without a byte in them.
+    pub empty: u64,
+    /// Buffers with less than a picture in them.
+    pub short: u64,
+    /// Buffers that the driver itself marked as damaged.
+    pub flagged: u64,
+    /// JPEGs that are cut off or damaged.
+    pub undecodable: u64,
+    /// Errors of the device, the stream or the pipe.
+    pub errors: u64,
+    /// How often the source was lost, and came back.
+    pub reopened: u64,
 }
 
 /// What `--input` names.
@@ -76,12 +108,17 @@ enum Kind {
 }
 
 /// What a feed answers when asked for a frame.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Next {
-    /// A frame.
-    Frame(Plane<u8>),
+    /// A frame, in the plane that was given.
+    Frame {
+        /// See [`Origin::anew`].
+        anew: bool,
+    },
     /// None yet: ask again.
     NotYet,
+    /// None for now, because the source itself is gone: why, in words for the person in front of the picture. Ask again.
+    Absent(Arc<str>),
     /// None any more.
     End,
 }
@@ -166,13 +203,22 @@ impl Feed {
         self.header.as_ref()
     }
 
-    /// The next frame. A camera answers within a fraction of a second, with [`Next::NotYet`] if need be.
+    /// What went wrong so far.
+    pub fn faults(&self) -> Faults {
+        Faults::default()
+    }
+
+    /// Puts the next frame into `luma`, whose memory is used again. A camera answers within a fraction of a second, with
+    /// [`Next::NotYet`] or [`Next::Absent`] if need be.
     ///
     /// # Errors
     /// [`Exit::BadData`] or [`Exit::Broken`], naming the frame or the file.
-    pub fn next_frame(&mut self) -> Result<Next> {
+    pub fn next_frame(&mut self, luma: &mut Plane<u8>) -> Result<Next> {
         let frame = match &mut self.kind {
-            Kind::Camera(camera) => return Ok(camera.next()?.map_or(Next::NotYet, Next::Frame)),
+            Kind::Camera(camera) => match camera.next()? {
+                Some(frame) => Some(frame),
+                None => return Ok(Next::NotYet),
+            },
             Kind::Folder(paths) => paths.pop_front().map(|path| images::read_luma(&path)).transpose()?,
             Kind::Mjpeg(file) => file.next_luma()?,
             Kind::Y4m { name, reader } => reader.next_luma().map_err(|error| Failure::from(error).context(name))?,
@@ -185,7 +231,9 @@ impl Feed {
                 Some(photos.draw(*number - 1))
             }
         };
-        Ok(frame.map_or(Next::End, Next::Frame))
+        let Some(frame) = frame else { return Ok(Next::End) };
+        *luma = frame;
+        Ok(Next::Frame { anew: false })
     }
 }
 
@@ -197,19 +245,23 @@ impl Feed {
 /// Those of the feed; [`Exit::BadData`] if it ends without a single frame.
 pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> Result<()> {
     let mut due = Instant::now();
+    let mut luma = outlet.blank();
     loop {
-        match feed.next_frame()? {
-            Next::Frame(luma) => {
+        match feed.next_frame(&mut luma)? {
+            Next::Frame { anew } => {
                 if let Some(period) = period {
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));
                     // A frame that was late does not make the next ones hurry.
                     due = due.max(Instant::now() - period) + period;
                 }
-                if outlet.send(luma).is_break() {
+                let origin = Origin { range: feed.range(), anew, faults: feed.faults() };
+                if outlet.send(luma, origin).is_break() {
                     return Ok(());
                 }
+                luma = outlet.blank();
             }
-            Next::NotYet if outlet.is_closed() => return Ok(()),
+            Next::Absent(_) | Next::NotYet if outlet.is_closed() => return Ok(()),
+            Next::Absent(why) => outlet.absent(why, feed.faults()),
             Next::NotYet => {}
             Next::End if outlet.sent() == 0 => return Err(Failure::new(Exit::BadData, "the input holds no frames")),
             Next::End => return Ok(()),

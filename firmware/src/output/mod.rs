@@ -87,6 +87,11 @@ impl Output {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// Whether somebody looks at this output now, and should be told where there is no picture.
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Page(_))
+    }
+
     /// Says that no frame will follow.
     ///
     /// # Errors

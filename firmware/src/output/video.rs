@@ -80,12 +80,9 @@ impl Video {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use autochrome_model::{LumaRange, Picture, Plane};
 
     use super::*;
-    use crate::settings::Settings;
 
     struct Gone(io::ErrorKind);
 
@@ -101,8 +98,7 @@ mod tests {
     fn picture(width: usize) -> Colored {
         let plane = Plane::filled(width, 2, 128);
         let picture = Picture { luma: plane.clone(), cb: plane.clone(), cr: plane };
-        let settings = Settings { saturation: 1.0, temperature: None };
-        Colored { sequence: 0, captured_at: Instant::now(), picture, range: LumaRange::Full, cut: false, settings }
+        Colored { picture, ..Colored::blank() }
     }
 
     fn video(stream: impl Write + Send + 'static) -> Video {

@@ -7,16 +7,16 @@ mod http;
 mod server;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use crossbeam_channel::Sender;
 use image::ExtendedColorType;
 
 use super::pngs::{encode_jpeg, full_range_luma};
 use crate::coloring::Colored;
 use crate::errors::Result;
-use crate::settings::Command;
+use crate::newest::Newest;
+use crate::remote::Remote;
 use crate::statistics::Snapshot;
 
 /// The quality of the stream's JPEGs.
@@ -24,19 +24,19 @@ const JPEG_QUALITY: u8 = 85;
 
 /// A page that is being served.
 pub struct Page {
-    slot: Arc<Slot>,
+    views: Arc<Newest<View>>,
     address: SocketAddr,
 }
 
 impl Page {
-    /// Listens at `address` and serves the page on threads of its own. Settings that viewers change go to `commands`.
+    /// Listens at `address` and serves the page on threads of its own. Viewers steer by `remote`.
     ///
     /// # Errors
     /// [`Exit::Unavailable`](crate::errors::Exit::Unavailable) if the address is taken or unusable.
-    pub fn listen(address: &str, commands: Sender<Command>) -> Result<Self> {
-        let slot = Arc::new(Slot::default());
-        let address = server::start(address, Arc::clone(&slot), commands)?;
-        Ok(Self { slot, address })
+    pub fn listen(address: &str, remote: Remote) -> Result<Self> {
+        let views = Arc::new(Newest::default());
+        let address = server::start(address, Arc::clone(&views), remote)?;
+        Ok(Self { views, address })
     }
 
     /// Where the page is.
@@ -53,61 +53,13 @@ impl Page {
             color: OnceLock::new(),
             grey: OnceLock::new(),
         };
-        self.slot.lock().view = Some(Arc::new(view));
-        self.slot.changed.notify_all();
+        self.views.put(Arc::new(view));
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.slot.lock().ended = true;
-        self.slot.changed.notify_all();
-    }
-}
-
-/// The newest picture, and a bell for those who wait for it.
-#[derive(Default)]
-struct Slot {
-    newest: Mutex<Newest>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Newest {
-    view: Option<Arc<View>>,
-    ended: bool,
-}
-
-/// What a viewer who waited for a picture gets.
-enum Awaited {
-    View(Arc<View>),
-    NotYet,
-    Ended,
-}
-
-impl Slot {
-    fn lock(&self) -> MutexGuard<'_, Newest> {
-        // A viewer that panicked left the slot as it was: nothing in it is ever half written.
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn newest(&self) -> Option<Arc<View>> {
-        self.lock().view.clone()
-    }
-
-    /// Waits for a picture other than `last`.
-    fn wait_for_newer(&self, last: Option<&Arc<View>>, patience: Duration) -> Awaited {
-        let same = |newest: &mut Newest| match (&newest.view, last) {
-            (Some(view), Some(last)) => Arc::ptr_eq(view, last),
-            (None, _) => true,
-            (Some(_), None) => false,
-        };
-        let waited = self.changed.wait_timeout_while(self.lock(), patience, |newest| !newest.ended && same(newest));
-        let (mut newest, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if newest.ended {
-            return Awaited::Ended;
-        }
-        if same(&mut newest) { Awaited::NotYet } else { newest.view.clone().map_or(Awaited::NotYet, Awaited::View) }
+        self.views.end();
     }
 }
 

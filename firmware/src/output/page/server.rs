@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, TrySendError};
 use serde::Serialize;
 use serde_json::json;
 
+use super::View;
 use super::http::{Method, Request, SHARED_HEADERS, Status, close, read_request, respond, write_by};
-use super::{Awaited, Slot, View};
 use crate::errors::{Exit, Failure, OrFail, Result};
-use crate::settings::Command;
+use crate::newest::{Awaited, Newest};
+use crate::remote::Remote;
 use crate::statistics::Snapshot;
 
 /// How many connections are served at once.
@@ -36,13 +36,13 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 ///
 /// # Errors
 /// [`Exit::Unavailable`].
-pub(super) fn start(address: &str, slot: Arc<Slot>, commands: Sender<Command>) -> Result<SocketAddr> {
+pub(super) fn start(address: &str, views: Arc<Newest<View>>, remote: Remote) -> Result<SocketAddr> {
     let listener = TcpListener::bind(address).or_fail(Exit::Unavailable, || match address.rsplit_once(':') {
         Some((host, _)) => format!("listen at {address} (choose another address, such as {host}:8090, or {host}:0 for any free port)"),
         None => format!("listen at {address} (an address has a port, as in 127.0.0.1:8080)"),
     })?;
     let local = listener.local_addr().or_fail(Exit::Unavailable, || format!("listen at {address}"))?;
-    let house = Arc::new(House { visits: Mutex::default(), slot, commands });
+    let house = Arc::new(House { visits: Mutex::default(), views, remote });
     let started = Builder::new().name("page".into()).spawn(move || {
         for (number, stream) in (0..).zip(listener.incoming()) {
             match stream {
@@ -58,8 +58,8 @@ pub(super) fn start(address: &str, slot: Arc<Slot>, commands: Sender<Command>) -
 /// What all connections share.
 struct House {
     visits: Mutex<Vec<Visit>>,
-    slot: Arc<Slot>,
-    commands: Sender<Command>,
+    views: Arc<Newest<View>>,
+    remote: Remote,
 }
 
 struct Visit {
@@ -138,7 +138,7 @@ fn serve(house: &House, number: u64, stream: &TcpStream) -> io::Result<()> {
         Ok(Request { method: Method::Get, ref path, .. }) if path == "/stream.mjpg" || path == "/stream-grey.mjpg" => {
             if house.advance(number, Stage::Streaming) {
                 let picture = if path == "/stream.mjpg" { View::color_jpeg } else { View::grey_jpeg };
-                return stream_pictures(&house.slot, stream, picture);
+                return stream_pictures(&house.views, stream, picture);
             }
             Answer::text(Status::Unavailable, "too many streams\n")
         }
@@ -176,7 +176,7 @@ struct State<'a> {
 }
 
 fn answer(house: &House, request: &Request) -> Answer {
-    let newest = house.slot.newest();
+    let newest = house.views.get();
     match (request.method, request.path.as_str()) {
         (Method::Get | Method::Head, "/") => Answer { status: Status::Ok, content_type: "text/html; charset=utf-8", body: PAGE.into() },
         (Method::Get | Method::Head, "/state") => match newest {
@@ -207,28 +207,26 @@ fn answer(house: &House, request: &Request) -> Answer {
 /// Hands on settings such as `saturation=1.2&temperature=0.5`: all of them, or none if one is wrong.
 fn set(house: &House, query: &str) -> Answer {
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let commands = match pairs.map(|(name, value)| Command::parse(name, value)).collect::<std::result::Result<Vec<_>, _>>() {
+    let commands = match pairs.map(|(name, value)| house.remote.choices.command(name, value)).collect::<std::result::Result<Vec<_>, _>>() {
         Ok(commands) => commands,
         Err(why) => return Answer::text(Status::BadRequest, format!("{why}\n")),
     };
     for command in commands {
-        match house.commands.try_send(command) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Answer::text(Status::Unavailable, "the color thread is not taking settings\n"),
-            Err(TrySendError::Disconnected(_)) => return Answer::text(Status::Unavailable, "the run has ended\n"),
+        if let Err(why) = house.remote.send(command) {
+            return Answer::text(Status::Unavailable, format!("{why}\n"));
         }
     }
     Answer::text(Status::Ok, "ok\n")
 }
 
 /// Sends the newest picture again and again, as fast as the viewer takes it.
-fn stream_pictures(slot: &Slot, stream: &TcpStream, picture: impl Fn(&View) -> &[u8]) -> io::Result<()> {
+fn stream_pictures(views: &Newest<View>, stream: &TcpStream, picture: impl Fn(&View) -> &[u8]) -> io::Result<()> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n{SHARED_HEADERS}\r\n--frame\r\n");
     write_by(stream, head.as_bytes(), Instant::now() + WRITE_DEADLINE)?;
     let mut last = None;
     loop {
-        let view = match slot.wait_for_newer(last.as_ref(), STREAM_PATIENCE) {
-            Awaited::View(view) => view,
+        let view = match views.wait_for_newer(last.as_ref(), STREAM_PATIENCE) {
+            Awaited::Newer(view) => view,
             Awaited::NotYet if has_left(stream) => return Ok(()),
             Awaited::NotYet => continue,
             Awaited::Ended => return Ok(()),

@@ -1,0 +1,3 @@
+//! The panel: a knob box on a serial line.
+
+pub mod simulator;

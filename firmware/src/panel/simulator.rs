@@ -1,0 +1,11 @@
+//! `serial-sim`: a panel to try things with, on a pseudo-terminal.
+
+use crate::errors::{Failure, Result};
+
+/// Reads the command's options and does it.
+///
+/// # Errors
+/// Whatever ended it.
+pub fn command(_parser: lexopt::Parser) -> Result<()> {
+    Err(Failure::usage("not there yet"))
+}

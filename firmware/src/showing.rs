@@ -1,0 +1,133 @@
+//! The last stage: every picture to every output, and an honest placeholder where there is none.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::coloring::Colored;
+use crate::errors::{Result, say};
+use crate::kiosk::Heart;
+use crate::output::Output;
+use crate::pipeline::{Absence, Arrival, Event, Flow, Inlet};
+use crate::placard;
+use crate::statistics::{Snapshot, Statistics};
+use crate::status::Status;
+
+/// A live picture older than this no longer passes for live.
+const STALE: Duration = Duration::from_millis(800);
+/// How often a placard that no longer changes is shown again.
+const PLACARD_PERIOD: Duration = Duration::from_secs(1);
+const STANDS_STILL: &str = "the picture stands still";
+
+/// The outputs thread's work.
+pub struct Showing {
+    outputs: Vec<Output>,
+    flow: Flow,
+    statistics: Statistics,
+    status: Arc<Status>,
+    heart: Heart,
+    /// The last picture, shown at that time.
+    last: Option<(Arc<Colored>, Instant)>,
+    /// The picture that is kept while [`Settings::freeze`](crate::settings::Settings::freeze) is on.
+    frozen: Option<Arc<Colored>>,
+    /// Why there is no picture, since when.
+    absence: Option<(Absence, Instant)>,
+    placard_at: Option<Instant>,
+}
+
+impl Showing {
+    /// Shows to `outputs`, and tells `status` and `heart`.
+    pub fn new(outputs: Vec<Output>, flow: Flow, status: Arc<Status>, heart: Heart) -> Self {
+        let statistics = Statistics::default();
+        Self { outputs, flow, statistics, status, heart, last: None, frozen: None, absence: None, placard_at: None }
+    }
+
+    /// Shows what arrives until there is no more, an output's reader leaves, or `frames` pictures were shown. Says in one line on standard
+    /// error how it was.
+    ///
+    /// # Errors
+    /// Those of the outputs.
+    pub fn run(mut self, inlet: Inlet, frames: u64) -> Result<()> {
+        for event in inlet {
+            let now = Instant::now();
+            let going = match event {
+                Event::Picture(arrival) => self.picture(&arrival, now)?,
+                Event::Absent(absence) => {
+                    self.heart.beat();
+                    let since = self.absence.take().map_or(now, |(_, since)| since);
+                    self.statistics.absent(&absence, now);
+                    self.absence = Some((absence, since));
+                    self.placard(now)?
+                }
+                Event::Quiet => self.placard(now)?,
+            };
+            if going.is_break() || self.statistics.now().frames >= frames {
+                break;
+            }
+        }
+        self.outputs.iter_mut().try_for_each(Output::finish)?;
+        let Snapshot { frames, cuts, dropped, skipped, fps, .. } = self.statistics.now();
+        if *frames > 0 {
+            say(&format!("{frames} frames shown, {cuts} cuts, {dropped} dropped, {skipped} skipped, {fps:.1} frames/s at the end"));
+        }
+        Ok(())
+    }
+
+    fn picture(&mut self, arrival: &Arrival, now: Instant) -> Result<ControlFlow<()>> {
+        let colored = &arrival.colored;
+        // What was on its way when the source was lost does not mean that it is back.
+        if self.absence.as_ref().is_some_and(|(absence, _)| colored.sequence >= absence.after) {
+            self.absence = None;
+        }
+        self.statistics.count(arrival, now);
+        if let Some((absence, _)) = &self.absence {
+            self.statistics.absent(absence, now);
+        }
+        let shown = if colored.settings.freeze { self.frozen.get_or_insert_with(|| Arc::clone(colored)) } else { colored };
+        let shown = Arc::clone(shown);
+        if !colored.settings.freeze {
+            self.frozen = None;
+        }
+        self.tell();
+        self.heart.beat();
+        self.placard_at = None;
+        for output in &mut self.outputs {
+            if output.show(&shown, self.statistics.now())?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        self.last = Some((shown, now));
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Shows a placard on the live outputs if there is a reason to, and if it is time for the next one.
+    fn placard(&mut self, now: Instant) -> Result<ControlFlow<()>> {
+        let last_at = self.last.as_ref().map(|&(_, at)| at);
+        let (words, since) = match (&self.absence, last_at) {
+            (Some((absence, since)), _) => (Arc::clone(&absence.why), *since),
+            (None, Some(at)) if self.flow == Flow::Live && now.duration_since(at) > STALE => (Arc::from(STANDS_STILL), at + STALE),
+            _ => return Ok(ControlFlow::Continue(())),
+        };
+        let seconds = now.duration_since(since).as_secs_f32();
+        let settled = seconds > placard::FADE_SECONDS + 0.2;
+        if settled && self.placard_at.is_some_and(|at| now.duration_since(at) < PLACARD_PERIOD) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.placard_at = Some(now);
+        let mut snapshot = self.statistics.now().clone();
+        snapshot.absent = Some(Arc::clone(&words));
+        self.status.snapshot.put(Arc::new(snapshot.clone()));
+        let placard = Arc::new(placard::draw(self.last.as_ref().map(|(last, _)| &**last), &words, seconds));
+        for output in self.outputs.iter_mut().filter(|output| output.is_live()) {
+            if output.show(&placard, &snapshot)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Puts the numbers where everybody finds them.
+    fn tell(&mut self) {
+        self.status.snapshot.put(Arc::new(self.statistics.now().clone()));
+    }
+}
