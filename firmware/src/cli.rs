@@ -238,7 +238,7 @@ pub(crate) fn number<T: FromStr>(option: &str, parser: &mut lexopt::Parser) -> R
     text.parse().map_err(|_| Failure::usage(format!("{option} {text}: not a number that fits here")))
 }
 
-fn frames(parser: &mut lexopt::Parser) -> Result<u64> {
+pub(crate) fn frames(parser: &mut lexopt::Parser) -> Result<u64> {
     match number("--frames", parser)? {
         0 => Err(Failure::usage("--frames 0: at least one frame has to be asked for")),
         frames => Ok(frames),

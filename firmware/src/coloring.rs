@@ -102,7 +102,7 @@ impl Coloring {
         if cut {
             self.painter.reset();
         }
-        let Frame { sequence, captured_at, luma, origin } = frame;
+        let Frame { sequence, captured_at, luma, origin, .. } = frame;
         into.before = std::mem::take(&mut into.picture.luma);
         into.picture = self.painter.paint(luma)?;
         (into.sequence, into.captured_at, into.range, into.faults) = (sequence, captured_at, self.range, origin.faults);

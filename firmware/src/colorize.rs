@@ -6,14 +6,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use autochrome_model::{LumaRange, Plane};
 
 use crate::coloring::{Colored, Coloring};
 use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone};
 use crate::files::{Draft, create_folder};
-use crate::input::{Frame, Origin, images};
+use crate::input::{Frame, images};
 use crate::model;
 use crate::output::pngs;
 use crate::settings::Command;
@@ -128,7 +127,7 @@ fn kind_of_output(path: &Path, input: Kind) -> Result<Kind> {
 }
 
 fn frame(sequence: u64, luma: Plane<u8>) -> Frame {
-    Frame { sequence, captured_at: Instant::now(), luma, origin: Origin::default() }
+    Frame { sequence, luma, ..Frame::default() }
 }
 
 /// Colors every picture of a folder into a PNG of the same stem.

@@ -98,8 +98,8 @@ struct Waiting {
 
 impl Outlet {
     /// Offers a frame. Breaks once nobody takes frames any more.
-    pub fn send(&mut self, luma: Plane<u8>, origin: Origin) -> ControlFlow<()> {
-        let frame = Frame { sequence: self.sequence, captured_at: Instant::now(), luma, origin };
+    pub fn send(&mut self, luma: Plane<u8>, origin: Origin, set: Vec<String>) -> ControlFlow<()> {
+        let frame = Frame { sequence: self.sequence, captured_at: Instant::now(), luma, origin, set };
         self.sequence += 1;
         let waiting = Waiting { frame, dropped: self.dropped };
         let lost = match self.flow {

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::errors::{Exit, Failure, OrFail, Result};
 use crate::pipeline::Outlet;
+use crate::recording::{About, Recording, Replayed};
 use crate::y4m::{self, Header};
 
 pub use camera::CameraError;
@@ -41,6 +42,14 @@ pub struct Frame {
     pub luma: Plane<u8>,
     /// Where it came from.
     pub origin: Origin,
+    /// Of a recording, the settings that were changed before this frame, as they were written.
+    pub set: Vec<String>,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self { sequence: 0, captured_at: Instant::now(), luma: Plane::default(), origin: Origin::default(), set: Vec::new() }
+    }
 }
 
 /// What a source says of a frame beside its pixels.
@@ -52,6 +61,8 @@ pub struct Origin {
     pub anew: bool,
     /// What went wrong at the source so far.
     pub faults: Faults,
+    /// How long the source had been running; what depends on time goes by this clock, so that a recording can be played at any pace.
+    pub at: Duration,
 }
 
 /// What a source could not use, counted since the run began. None of it was shown, and none of it reached the model.
@@ -88,6 +99,8 @@ pub enum Source {
     TestPattern,
     /// The demo's photographs.
     Photos,
+    /// A folder that [`crate::recording`] wrote.
+    Recording(PathBuf),
 }
 
 /// An opened source.
@@ -105,6 +118,7 @@ enum Kind {
     Y4m { name: String, reader: y4m::Reader<Box<dyn BufRead + Send>> },
     TestPattern(u64),
     Photos(Photos, u64),
+    Recording(Box<Recording>),
 }
 
 /// What a feed answers when asked for a frame.
@@ -114,6 +128,13 @@ pub enum Next {
     Frame {
         /// See [`Origin::anew`].
         anew: bool,
+    },
+    /// A frame of a recording, in the plane that was given.
+    Replayed {
+        /// What the source said then.
+        origin: Origin,
+        /// See [`Frame::set`].
+        set: Vec<String>,
     },
     /// None yet: ask again.
     NotYet,
@@ -137,6 +158,7 @@ impl Source {
         Ok(match (uri, extension.as_deref()) {
             ("-", _) => Self::Stdin,
             ("test-pattern", _) => Self::TestPattern,
+            _ if Recording::is_one(&path) => Self::Recording(path),
             _ if path.is_dir() => Self::Folder(path),
             (_, Some("mjpeg" | "mjpg")) => Self::Mjpeg(path),
             (_, Some("y4m")) => Self::Y4m(path),
@@ -173,6 +195,10 @@ impl Feed {
             Source::Stdin => Self::y4m("standard input", Box::new(BufReader::with_capacity(READ_BYTES, io::stdin())))?,
             Source::TestPattern => full(Kind::TestPattern(0)),
             Source::Photos => full(Kind::Photos(Photos::new()?, 0)),
+            Source::Recording(path) => {
+                let recording = Recording::open(path)?;
+                Self { rate: recording.about().rate, ..full(Kind::Recording(Box::new(recording))) }
+            }
         })
     }
 
@@ -198,6 +224,11 @@ impl Feed {
         self.rate
     }
 
+    /// What a recording says of itself.
+    pub fn recording(&self) -> Option<&About> {
+        if let Kind::Recording(recording) = &self.kind { Some(recording.about()) } else { None }
+    }
+
     /// The header of a YUV4MPEG2 stream.
     pub fn header(&self) -> Option<&Header> {
         self.header.as_ref()
@@ -219,6 +250,11 @@ impl Feed {
                 Some(frame) => Some(frame),
                 None => return Ok(Next::NotYet),
             },
+            Kind::Recording(recording) => {
+                let Some(Replayed { luma: frame, origin, set }) = recording.next_frame()? else { return Ok(Next::End) };
+                *luma = frame;
+                return Ok(Next::Replayed { origin, set });
+            }
             Kind::Folder(paths) => paths.pop_front().map(|path| images::read_luma(&path)).transpose()?,
             Kind::Mjpeg(file) => file.next_luma()?,
             Kind::Y4m { name, reader } => reader.next_luma().map_err(|error| Failure::from(error).context(name))?,
@@ -244,7 +280,8 @@ impl Feed {
 /// # Errors
 /// Those of the feed; [`Exit::BadData`] if it ends without a single frame.
 pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> Result<()> {
-    let mut due = Instant::now();
+    let begun = Instant::now();
+    let mut due = begun;
     let mut luma = outlet.blank();
     loop {
         match feed.next_frame(&mut luma)? {
@@ -254,8 +291,14 @@ pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> 
                     // A frame that was late does not make the next ones hurry.
                     due = due.max(Instant::now() - period) + period;
                 }
-                let origin = Origin { range: feed.range(), anew, faults: feed.faults() };
-                if outlet.send(luma, origin).is_break() {
+                let origin = Origin { range: feed.range(), anew, faults: feed.faults(), at: begun.elapsed() };
+                if outlet.send(luma, origin, Vec::new()).is_break() {
+                    return Ok(());
+                }
+                luma = outlet.blank();
+            }
+            Next::Replayed { origin, set } => {
+                if outlet.send(luma, origin, set).is_break() {
                     return Ok(());
                 }
                 luma = outlet.blank();

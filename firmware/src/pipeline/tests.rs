@@ -28,11 +28,11 @@ fn count_up(frames: u64) -> impl FnOnce(Outlet) -> Result<()> {
 }
 
 fn count(outlet: &mut Outlet, frames: u64) {
-    (0..frames).find(|&i| outlet.send(grey(i as u8), Origin::default()).is_break());
+    (0..frames).find(|&i| outlet.send(grey(i as u8), Origin::default(), Vec::new()).is_break());
 }
 
 fn endless(mut outlet: Outlet) -> Result<()> {
-    while outlet.send(grey(0), Origin::default()).is_continue() {
+    while outlet.send(grey(0), Origin::default(), Vec::new()).is_continue() {
         std::thread::yield_now();
     }
     Ok(())
@@ -69,12 +69,12 @@ fn the_newest_frame_wins_and_every_loss_is_counted() {
     let (sent_in, sent) = unbounded::<()>();
     // Frame 0 is being colored while 1 to 5 are offered: 1 and 2 wait, 3 to 5 find no room.
     let source = move |mut outlet: Outlet| {
-        let _ = outlet.send(grey(0), Origin::default());
+        let _ = outlet.send(grey(0), Origin::default(), Vec::new());
         go.recv().unwrap();
-        (1..=5).for_each(|i| assert!(outlet.send(grey(i), Origin::default()).is_continue()));
+        (1..=5).for_each(|i| assert!(outlet.send(grey(i), Origin::default(), Vec::new()).is_continue()));
         sent_in.send(()).unwrap();
         go.recv().unwrap();
-        let _ = outlet.send(grey(6), Origin::default());
+        let _ = outlet.send(grey(6), Origin::default(), Vec::new());
         Ok(())
     };
     let go_on = go_in.clone();
@@ -145,7 +145,7 @@ fn a_source_that_waits_for_ever_does_not_keep_the_run_from_ending() {
     let (quit_in, quit) = bounded(1);
     let (_keep, blocked) = bounded::<()>(0);
     let source = move |mut outlet: Outlet| {
-        let _ = outlet.send(grey(1), Origin::default());
+        let _ = outlet.send(grey(1), Origin::default(), Vec::new());
         quit_in.send(()).unwrap();
         // As reading a pipe that stays open and silent.
         let _ = blocked.recv();
