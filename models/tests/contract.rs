@@ -156,3 +156,14 @@ fn a_text_file_is_not_a_model() {
     let error = Colorizer::load(std::path::Path::new("does/not/exist.onnx")).unwrap_err().to_string();
     assert!(error.contains("does/not/exist.onnx"), "{error}");
 }
+
+/// Tests of whole programs use this model as a file, where a real one would only be slow.
+#[test]
+fn the_file_that_other_tests_use_is_the_small_model() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/small.onnx");
+    let bytes = small().encode_to_vec();
+    if std::env::var_os("AUTOCHROME_WRITE_TEST_DATA").is_some() {
+        std::fs::write(&path, &bytes).unwrap();
+    }
+    assert!(std::fs::read(&path).unwrap() == bytes, "run this test once with AUTOCHROME_WRITE_TEST_DATA=1");
+}
