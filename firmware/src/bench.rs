@@ -1,12 +1,13 @@
-//! How fast this machine is: the network's step alone, and the whole way from luma to picture.
+//! How fast this machine is: the network's step alone, our own stages one by one, and the whole way from luma to picture.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use autochrome_model::{LumaRange, Painter, Plane, color, planes};
+use autochrome_model::{LumaRange, Painter, Picture, Stage, Step, color, planes};
 use serde::Serialize;
 
+use crate::cuts::CutDetector;
 use crate::errors::{Exit, Failure, OrFail, Result};
 use crate::input::Photos;
 use crate::model;
@@ -26,14 +27,35 @@ pub struct Report {
     pub frames: u64,
     /// From a lightness plane to ab at the model's resolution.
     pub step_ms: Percentiles,
-    /// From a 640x480 luma plane to an RGB picture of that size.
+    /// From a 640x480 luma plane to an RGB picture of that size, the cut detector's look included.
     pub pipeline_ms: Percentiles,
+    /// What of that is not the network.
+    pub own_stages_ms: Percentiles,
+    /// What `own_stages_ms` consists of.
+    pub stages_ms: Stages,
     /// Frames a second of the whole pipeline.
     pub pipeline_fps: f32,
     /// The most memory this process held at once (VmHWM); absent where the system does not say.
     pub peak_rss_mb: Option<f32>,
     /// Reading and preparing the model.
     pub load_ms: f32,
+}
+
+/// The stages of a 640x480 frame beside the network, in milliseconds.
+#[derive(Debug, Serialize)]
+pub struct Stages {
+    /// Looking for a cut.
+    pub cut_detector: Percentiles,
+    /// Luma to lightness, shrunk into the model's input.
+    pub shrink: Percentiles,
+    /// Logits to ab.
+    pub decode: Percentiles,
+    /// The guided filter, at the model's size.
+    pub guided_filter: Percentiles,
+    /// Its lines and the luma to Cb and Cr.
+    pub compose: Percentiles,
+    /// Luma, Cb and Cr to RGB.
+    pub rgb: Percentiles,
 }
 
 /// Measures `frames` frames of the demo's feed.
@@ -59,23 +81,70 @@ pub fn measure(file: Option<&Path>, threads: usize, frames: u64) -> Result<Repor
         Ok((chroma?.a.data.len(), ms))
     })?;
     colorizer.reset();
-    let mut painter = Painter::new(colorizer, LumaRange::Full);
-    let pipeline_ms = each_frame(frames, |number| {
-        let luma: Plane<u8> = photos.draw(number);
-        let (rgb, ms) = timed(|| painter.paint(luma).map(|picture| picture.to_rgb(LumaRange::Full)));
-        Ok((rgb?.len(), ms))
-    })?;
-    let pipeline_fps = 1000.0 * pipeline_ms.len() as f32 / pipeline_ms.iter().sum::<f32>().max(1e-6);
+    let own = stages(Painter::new(colorizer, LumaRange::Full), &photos, frames)?;
+    let pipeline_fps = 1000.0 * own.whole.len() as f32 / own.whole.iter().sum::<f32>().max(1e-6);
+    let [cut_detector, shrink, _, decode, guided_filter, compose, rgb] = own.each.map(Percentiles::of);
     Ok(Report {
         model: name,
         threads,
         frames,
         step_ms: Percentiles::of(step_ms),
-        pipeline_ms: Percentiles::of(pipeline_ms),
+        pipeline_ms: Percentiles::of(own.whole),
+        own_stages_ms: Percentiles::of(own.without_network),
+        stages_ms: Stages { cut_detector, shrink, decode, guided_filter, compose, rgb },
         pipeline_fps,
         peak_rss_mb: peak_rss_mb(),
         load_ms,
     })
+}
+
+/// Where the network stands among the stages of a frame.
+const NETWORK: usize = 2;
+
+/// The times of each frame's stages.
+#[derive(Default)]
+struct Times {
+    /// Cut detector, shrink, network, decode, guided filter, compose, RGB.
+    each: [Vec<f32>; 7],
+    whole: Vec<f32>,
+    without_network: Vec<f32>,
+}
+
+fn stages(mut painter: Painter, photos: &Photos, frames: u64) -> Result<Times> {
+    let mut times = Times::default();
+    let mut cuts = CutDetector::default();
+    let mut picture = Picture::default();
+    let mut rgb = Vec::new();
+    for number in 0..WARM_UP + frames {
+        picture.luma = photos.draw(number);
+        let mut ends = [Instant::now(); 8];
+        let cut = cuts.is_cut(&picture.luma, None);
+        ends[1] = Instant::now();
+        if cut {
+            painter.reset();
+        }
+        let ended = |stage| match stage {
+            Stage::Shrink => 2,
+            Stage::Network => NETWORK + 1,
+            Stage::Decode => 4,
+            Stage::Guide => 5,
+            Stage::Compose => 6,
+        };
+        painter.paint_watched(&mut picture, Step::Advance, |stage| ends[ended(stage)] = Instant::now())?;
+        picture.to_rgb_into(LumaRange::Full, &mut rgb);
+        ends[7] = Instant::now();
+        std::hint::black_box(&rgb);
+        if number < WARM_UP {
+            continue;
+        }
+        let ms = |from: usize, to: usize| ends[to].duration_since(ends[from]).as_secs_f32() * 1000.0;
+        for (stage, times) in times.each.iter_mut().enumerate() {
+            times.push(ms(stage, stage + 1));
+        }
+        times.whole.push(ms(0, 7));
+        times.without_network.push(ms(0, 7) - ms(NETWORK, NETWORK + 1));
+    }
+    Ok(times)
 }
 
 impl Report {
@@ -88,7 +157,7 @@ impl Report {
             return serde_json::to_string_pretty(self).or_fail(Exit::Other, || "write JSON".into());
         }
         let mut text = String::new();
-        let row = |Percentiles { p50, p95, p99 }: Percentiles| format!("p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms");
+        let row = |Percentiles { p50, p95, p99 }: Percentiles| format!("p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms");
         let peak = self.peak_rss_mb.map_or_else(|| "unknown".into(), |mb| format!("{mb:.0} MB"));
         let rows = [
             ("model", self.model.clone()),
@@ -96,6 +165,13 @@ impl Report {
             ("load", format!("{:.0} ms", self.load_ms)),
             ("step", row(self.step_ms)),
             ("pipeline", row(self.pipeline_ms)),
+            ("own stages", row(self.own_stages_ms)),
+            ("  cuts", row(self.stages_ms.cut_detector)),
+            ("  shrink", row(self.stages_ms.shrink)),
+            ("  decode", row(self.stages_ms.decode)),
+            ("  guide", row(self.stages_ms.guided_filter)),
+            ("  compose", row(self.stages_ms.compose)),
+            ("  rgb", row(self.stages_ms.rgb)),
             ("frames/s", format!("{:.1}", self.pipeline_fps)),
             ("peak memory", peak),
         ];

@@ -18,6 +18,7 @@ const CHANGES_KEPT: usize = 25;
 /// Two frames whose thumbnails correlate as much as this show the same picture, whatever the light.
 const SAME_PICTURE: f32 = 0.75;
 const CELLS: (usize, usize) = (32, 24);
+const CELLS_ALL: usize = CELLS.0 * CELLS.1;
 const LEVELS: usize = 16;
 
 /// Watches a feed for cuts.
@@ -62,65 +63,85 @@ impl CutDetector {
     }
 
     fn is_jump(&self, change: f32) -> bool {
-        let mut recent: Vec<f32> = self.changes.iter().copied().collect();
-        recent.sort_by(f32::total_cmp);
+        let mut recent = [0.0; CHANGES_KEPT];
+        let recent = &mut recent[..self.changes.len().min(CHANGES_KEPT)];
+        recent.iter_mut().zip(&self.changes).for_each(|(to, &change)| *to = change);
+        recent.sort_unstable_by(f32::total_cmp);
         let median = recent.get(recent.len() / 2).copied().unwrap_or(0.0);
         change > CHANGE_MIN && change > TIMES_MEDIAN * median
     }
 }
 
-/// A frame shrunk to what the verdict needs.
+/// A frame shrunk to what the verdict needs. Of a fixed size, so that a frame allocates nothing.
 #[derive(Clone, Debug)]
 struct Thumbnail {
+    /// Columns and rows of cells: [`CELLS`], or as many as the frame has pixels.
+    size: (usize, usize),
     /// Mean luma of each cell, 0 to 1.
-    cells: Vec<f32>,
+    means: [f32; CELLS_ALL],
     /// Share of the pixels at each level.
     levels: [f32; LEVELS],
 }
 
 impl Thumbnail {
     fn of(luma: &Plane<u8>) -> Self {
-        let (across, down) = (CELLS.0.min(luma.width), CELLS.1.min(luma.height));
-        let mut sums = vec![(0_u32, 0_u32); across * down];
-        let mut counts = [0_u32; 256];
+        let (width, height) = (luma.width, luma.height);
+        let (across, down) = (CELLS.0.min(width), CELLS.1.min(height));
         // Every second pixel says enough, at a quarter of the cost.
         let step = |side: usize, cells: usize| if side >= 4 * cells { 2 } else { 1 };
-        let (step_x, step_y) = (step(luma.width, across), step(luma.height, down));
-        let columns: Vec<usize> = (0..luma.width).step_by(step_x).map(|x| x * across / luma.width).collect();
-        for y in (0..luma.height).step_by(step_y) {
-            let row = &mut sums[y * down / luma.height * across..][..across];
-            for (&value, &cell) in luma.row(y).iter().step_by(step_x).zip(&columns) {
-                row[cell].0 += u32::from(value);
-                row[cell].1 += 1;
-                counts[usize::from(value)] += 1;
+        let (step_x, step_y) = (step(width, across), step(height, down));
+        // A cell's first column: the first that was looked at of those that `x * across / width` puts into it.
+        let first = |cell: usize| (cell * width).div_ceil(across).next_multiple_of(step_x);
+        let mut firsts = [0_usize; CELLS.0 + 1];
+        firsts[..=across].iter_mut().enumerate().skip(1).for_each(|(cell, at)| *at = first(cell).min(width));
+        let mut sums = [(0_u32, 0_u32); CELLS_ALL];
+        // Four counts of each value, so that equal neighbors do not wait for each other.
+        let mut counts = [[0_u32; 256]; 4];
+        for y in (0..height).step_by(step_y) {
+            let row = luma.row(y);
+            for (cell, sums) in sums[y * down / height * across..][..across].iter_mut().enumerate() {
+                let values = row[firsts[cell]..firsts[cell + 1]].iter().step_by(step_x);
+                sums.1 += values.len() as u32;
+                for (at, &value) in values.enumerate() {
+                    sums.0 += u32::from(value);
+                    counts[at % 4][usize::from(value)] += 1;
+                }
             }
         }
-        let pixels = counts.iter().sum::<u32>().max(1) as f32;
+        let pixels = counts.iter().flatten().sum::<u32>().max(1) as f32;
         let mut levels = [0.0; LEVELS];
-        counts.iter().enumerate().for_each(|(value, &count)| levels[value * LEVELS / 256] += count as f32 / pixels);
-        Self { cells: sums.into_iter().map(|(sum, count)| sum as f32 / (255 * count.max(1)) as f32).collect(), levels }
+        for value in 0..256 {
+            levels[value * LEVELS / 256] += counts.iter().map(|counts| counts[value]).sum::<u32>() as f32 / pixels;
+        }
+        let means = sums.map(|(sum, count)| sum as f32 / (255 * count.max(1)) as f32);
+        Self { size: (across, down), means, levels }
+    }
+
+    /// The cells that the frame has.
+    fn cells(&self) -> &[f32] {
+        &self.means[..self.size.0 * self.size.1]
     }
 
     /// How much two frames differ, 0 to 2: the mean difference of the cells and the share of pixels that changed level.
     /// Frames of different sizes differ in everything.
     fn change(&self, other: &Self) -> f32 {
-        if self.cells.len() != other.cells.len() {
+        if self.size != other.size {
             return 2.0;
         }
-        let cells: f32 = self.cells.iter().zip(&other.cells).map(|(a, b)| (a - b).abs()).sum();
+        let cells: f32 = self.cells().iter().zip(other.cells()).map(|(a, b)| (a - b).abs()).sum();
         let levels: f32 = self.levels.iter().zip(&other.levels).map(|(a, b)| (a - b).abs()).sum();
-        cells / self.cells.len().max(1) as f32 + levels / 2.0
+        cells / self.cells().len().max(1) as f32 + levels / 2.0
     }
 
     /// The correlation of the cells, -1 to 1; 0 where a frame is flat.
     fn correlation(&self, other: &Self) -> f32 {
-        if self.cells.len() != other.cells.len() {
+        if self.size != other.size {
             return 0.0;
         }
         let mean = |cells: &[f32]| cells.iter().sum::<f32>() / cells.len().max(1) as f32;
-        let (mean_a, mean_b) = (mean(&self.cells), mean(&other.cells));
+        let (mean_a, mean_b) = (mean(self.cells()), mean(other.cells()));
         let (mut ab, mut aa, mut bb) = (0.0, 1e-6, 1e-6);
-        for (a, b) in self.cells.iter().zip(&other.cells) {
+        for (a, b) in self.cells().iter().zip(other.cells()) {
             let (a, b) = (a - mean_a, b - mean_b);
             (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
         }
@@ -177,6 +198,35 @@ mod tests {
         let gains = [1.0, 1.0, 1.0, 1.0, 0.35, 0.35, 0.35, 0.35, 1.1, 1.1];
         let frames: Vec<_> = gains.iter().enumerate().map(|(i, &gain)| scene(hills, gain, i)).collect();
         assert_eq!(cuts(&frames), NONE);
+    }
+
+    /// The thumbnail by its definition, pixel by pixel.
+    fn plain(luma: &Plane<u8>) -> (Vec<f32>, [f32; LEVELS]) {
+        let (across, down) = (CELLS.0.min(luma.width), CELLS.1.min(luma.height));
+        let step = |side: usize, cells: usize| if side >= 4 * cells { 2 } else { 1 };
+        let mut cells = vec![(0_u32, 0_u32); across * down];
+        let mut levels = [0.0; LEVELS];
+        let mut pixels = 0.0;
+        for y in (0..luma.height).step_by(step(luma.height, down)) {
+            for x in (0..luma.width).step_by(step(luma.width, across)) {
+                let value = luma.row(y)[x];
+                let cell = &mut cells[y * down / luma.height * across + x * across / luma.width];
+                *cell = (cell.0 + u32::from(value), cell.1 + 1);
+                levels[usize::from(value) * LEVELS / 256] += 1.0;
+                pixels += 1.0;
+            }
+        }
+        (cells.into_iter().map(|(sum, count)| sum as f32 / (255 * count.max(1)) as f32).collect(), levels.map(|count| count / pixels))
+    }
+
+    #[test]
+    fn a_thumbnail_is_what_its_definition_says() {
+        for (width, height) in [(640, 480), (641, 97), (130, 96), (128, 95), (33, 25), (7, 3), (1, 1), (1920, 1080)] {
+            let luma = Plane::from_vec(width, height, (0..width * height).map(|i| (i * i / 7 + i / width) as u8).collect());
+            let (found, (cells, levels)) = (Thumbnail::of(&luma), plain(&luma));
+            assert_eq!(found.cells(), cells, "{width}x{height}");
+            assert!(found.levels.iter().zip(levels).all(|(f, e)| (f - e).abs() < 1e-5), "{width}x{height}: {:?} {levels:?}", found.levels);
+        }
     }
 
     #[test]

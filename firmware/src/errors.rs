@@ -86,10 +86,10 @@ impl<T, E: Into<anyhow::Error>> OrFail<T> for std::result::Result<T, E> {
 
 impl From<autochrome_model::ModelError> for Failure {
     fn from(error: autochrome_model::ModelError) -> Self {
-        use autochrome_model::ModelError::{Graph, Read, Refused, Run, Shape};
+        use autochrome_model::ModelError::{Frame, Graph, Read, Refused, Run, Shape};
         let exit = match error {
             Read { .. } => Exit::NoInput,
-            Refused { .. } | Graph { .. } => Exit::BadData,
+            Refused { .. } | Graph { .. } | Frame { .. } => Exit::BadData,
             Shape { .. } | Run { .. } => Exit::Other,
         };
         // A `ModelError` writes its causes into its message; as a source they would be said twice.

@@ -25,11 +25,53 @@ pub enum LumaRange {
 
 impl LumaRange {
     /// The full-range gamma-coded value, 0 to 1, of a luma code.
+    #[inline]
     pub fn to_unit(self, luma: u8) -> f32 {
+        let (black, span) = self.black_and_span();
+        ((f32::from(luma) - black) / span).clamp(0.0, 1.0)
+    }
+
+    /// The code of black, and how many codes white is above it.
+    #[inline]
+    pub fn black_and_span(self) -> (f32, f32) {
         match self {
-            Self::Full => f32::from(luma) / 255.0,
-            Self::Limited => ((f32::from(luma) - 16.0) / 219.0).clamp(0.0, 1.0),
+            Self::Full => (0.0, 255.0),
+            Self::Limited => (16.0, 219.0),
         }
+    }
+}
+
+/// A camera's tone curve, undone before the network looks: what it calls black and white, and how it bends what is between.
+///
+/// The numbers are those of a levels dialog. `black` and `white` are codes, 0 to 255, after the range was expanded; what they say counts as
+/// black and as white. `gamma` above 1 lightens what is between: the value, 0 to 1, is raised to `1 / gamma`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tone {
+    /// The code that the camera gives for black.
+    pub black: f32,
+    /// The code that it gives for white; taken as at least one above `black`.
+    pub white: f32,
+    /// The exponent's inverse, 0.2 to 5.
+    pub gamma: f32,
+}
+
+impl Default for Tone {
+    /// The tone of a camera that needs no correction.
+    fn default() -> Self {
+        Self { black: 0.0, white: 255.0, gamma: 1.0 }
+    }
+}
+
+impl Tone {
+    /// The corrected value, 0 to 1, of a full-range gamma-coded one. Numbers that are no numbers count as those of the default.
+    pub fn apply(self, unit: f32) -> f32 {
+        let number = |value: f32, otherwise: f32| if value.is_finite() { value } else { otherwise };
+        let tone = Self { black: number(self.black, 0.0), white: number(self.white, 255.0), gamma: number(self.gamma, 1.0) };
+        if tone == Self::default() {
+            return unit;
+        }
+        let span = (tone.white - tone.black).max(1.0);
+        ((unit * 255.0 - tone.black) / span).clamp(0.0, 1.0).powf(tone.gamma.clamp(0.2, 5.0).recip())
     }
 }
 
@@ -54,8 +96,12 @@ fn lab_f(t: f32) -> f32 {
     if t > DELTA * DELTA * DELTA { t.cbrt() } else { t / (3.0 * DELTA * DELTA) + 4.0 / 29.0 }
 }
 
+/// A cube above [`DELTA`] and its tangent below: written as their sum, each held still on the other's side, it has no branch.
+#[inline(always)]
 fn lab_f_inverse(f: f32) -> f32 {
-    if f > DELTA { f * f * f } else { 3.0 * DELTA * DELTA * (f - 4.0 / 29.0) }
+    let above = if f > DELTA { f } else { DELTA };
+    let below = if f < DELTA { f } else { DELTA };
+    above * above * above + (below - DELTA) * (3.0 * DELTA * DELTA)
 }
 
 /// Lab (L* 0 to 100, a* and b* about -108 to 98) of linear sRGB.
@@ -97,6 +143,11 @@ pub fn lightness_table(range: LumaRange) -> [f32; 256] {
     std::array::from_fn(|luma| lightness(range, luma as u8))
 }
 
+/// [`lightness_table`] as the network sees a camera whose tone curve is undone.
+pub fn seen_lightness_table(range: LumaRange, tone: Tone) -> [f32; 256] {
+    std::array::from_fn(|luma| 116.0 * lab_f(srgb_decode(tone.apply(range.to_unit(luma as u8)))) - 16.0)
+}
+
 /// Full-range Rec. 601 luma, 0 to 255 and not rounded, of gamma-coded sRGB: what JPEG, analog grabbers and most webcams call Y.
 pub fn luma(rgb: [u8; 3]) -> f32 {
     0.299 * f32::from(rgb[0]) + 0.587 * f32::from(rgb[1]) + 0.114 * f32::from(rgb[2])
@@ -105,45 +156,74 @@ pub fn luma(rgb: [u8; 3]) -> f32 {
 /// The largest factor, at most 1, by which (cb, cr) can be scaled so that luma `y` with them stays inside the RGB cube.
 ///
 /// All values are in units of the full scale (y 0 to 1, cb and cr about -0.5 to 0.5, Rec. 601). Scaling both keeps the hue and the luma.
+///
+/// Only two of the three channels can limit: the one that lies highest and the one that lies lowest.
+#[inline(always)]
 pub fn chroma_that_fits(y: f32, cb: f32, cr: f32) -> f32 {
-    let offsets = [1.402 * cr, -0.344_136 * cb - 0.714_136 * cr, 1.772 * cb];
-    let mut fit = 1.0_f32;
-    for offset in offsets {
-        let room = if offset > 0.0 { 1.0 - y } else { y };
-        if offset.abs() * fit > room {
-            fit = room / offset.abs();
-        }
-    }
-    fit.max(0.0)
+    let (red, green, blue) = (1.402 * cr, -0.344_136 * cb - 0.714_136 * cr, 1.772 * cb);
+    // Comparisons rather than `f32::min`, which looks out for NaN: each is one instruction.
+    let smaller = |a: f32, b: f32| if a < b { a } else { b };
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    // Never 0, so that no division is.
+    let above = larger(larger(larger(red, green), blue), f32::MIN_POSITIVE);
+    let below = larger(-smaller(smaller(red, green), blue), f32::MIN_POSITIVE);
+    let fit = smaller((1.0 - y) / above, 1.0);
+    smaller(y / below, fit)
 }
 
 /// From (L*, a*, b*) to the Rec. 601 (cb, cr), in units of the full scale, of that color clipped to the sRGB gamut.
-///
-/// `gamma` is a table from [`gamma_table`]; exact powers would cost most of a frame's time.
-pub fn lab_to_chroma(lightness: f32, a: f32, b: f32, gamma: &GammaTable) -> (f32, f32) {
-    let [r, g, b] = lab_to_linear_srgb([lightness, a, b]).map(|linear| gamma.encode(linear));
-    let y = 0.299 * r + 0.587 * g + 0.114 * b;
-    ((b - y) / 1.772, (r - y) / 1.402)
+pub fn lab_to_chroma(lightness: f32, a: f32, b: f32) -> (f32, f32) {
+    chroma_of((lightness + 16.0) / 116.0, a, b)
 }
 
-/// A table of [`srgb_encode`], indexed by the square root of the light so that dark values keep their precision.
-#[derive(Debug)]
-pub struct GammaTable(Vec<f32>);
-
-/// Builds the [`GammaTable`]; its greatest error is below a quarter of an 8-bit step.
-pub fn gamma_table() -> GammaTable {
-    GammaTable((0..=1024).map(|i| srgb_encode((i as f32 / 1024.0).powi(2))).collect())
-}
-
-impl GammaTable {
-    /// [`srgb_encode`] by linear interpolation.
-    #[inline]
-    pub fn encode(&self, linear: f32) -> f32 {
-        let at = linear.clamp(0.0, 1.0).sqrt() * 1024.0;
-        let index = (at as usize).min(1023);
-        let part = at - index as f32;
-        self.0[index] + (self.0[index + 1] - self.0[index]) * part
+/// [`XYZ_TO_RGB`] of XYZ that is relative to the white.
+const RELATIVE_TO_RGB: [[f32; 3]; 3] = {
+    let mut matrix = XYZ_TO_RGB;
+    let mut row = 0;
+    while row < 3 {
+        matrix[row] = [matrix[row][0] * WHITE[0], matrix[row][1] * WHITE[1], matrix[row][2] * WHITE[2]];
+        row += 1;
     }
+    matrix
+};
+
+/// [`lab_to_chroma`] with `f` = (L* + 16) / 116 in the place of L*. Without branches, so that a loop over it computes several pixels at once.
+#[inline(always)]
+pub(crate) fn chroma_of(f: f32, a: f32, b: f32) -> (f32, f32) {
+    let x = lab_f_inverse(f + a * (1.0 / 500.0));
+    let y = lab_f_inverse(f);
+    let z = lab_f_inverse(f - b * (1.0 / 200.0));
+    let [to_r, to_g, to_b] = RELATIVE_TO_RGB;
+    let r = fast_srgb_encode(to_r[0] * x + to_r[1] * y + to_r[2] * z);
+    let g = fast_srgb_encode(to_g[0] * x + to_g[1] * y + to_g[2] * z);
+    let b = fast_srgb_encode(to_b[0] * x + to_b[1] * y + to_b[2] * z);
+    let luma = 0.299 * r + 0.587 * g + 0.114 * b;
+    ((b - luma) * (1.0 / 1.772), (r - luma) * (1.0 / 1.402))
+}
+
+/// [`srgb_encode`] within a twentieth of an 8-bit step: a square root, then the polynomial in it that comes nearest (Remez), where a power
+/// would cost most of a frame's time.
+#[inline(always)]
+pub fn fast_srgb_encode(linear: f32) -> f32 {
+    const NEAREST: [f32; 7] = [-0.042_231_95, 1.575_270_9, -1.899_476_4, 3.898_441_3, -5.003_168_3, 3.418_687, -0.947_671_54];
+    let linear = linear.clamp(0.0, 1.0);
+    let root = linear.sqrt();
+    let [c0, c1, c2, c3, c4, c5, c6] = NEAREST;
+    let square = root * root;
+    let low = (c0 + c1 * root) + square * (c2 + c3 * root);
+    let curve = low + square * square * ((c4 + c5 * root) + square * c6);
+    if linear <= 0.003_130_8 { linear * 12.92 } else { curve }
+}
+
+/// The nearest of 0 to 255, halves rounded up. What a cast would do, in operations that every processor does for several values at once.
+#[inline(always)]
+pub(crate) fn nearest_code(value: f32) -> u8 {
+    // Added to a small number, this leaves no bits for its fraction, and its whole part in the lowest ones.
+    const ROUNDING: f32 = 8_388_608.0;
+    let value = value.clamp(0.0, 255.0) + 0.5;
+    let rounded = value + ROUNDING;
+    let up = rounded - ROUNDING > value;
+    rounded.to_bits().wrapping_sub(u32::from(up)) as u8
 }
 
 #[cfg(test)]
@@ -217,11 +297,50 @@ mod tests {
     }
 
     #[test]
-    fn the_gamma_table_is_within_a_quarter_of_an_8_bit_step() {
-        let table = gamma_table();
-        for i in 0..=100_000 {
-            let linear = i as f32 / 100_000.0;
-            assert!((table.encode(linear) - srgb_encode(linear)).abs() < 0.25 / 255.0, "{linear}");
+    fn the_fast_encoding_is_within_a_twentieth_of_an_8_bit_step() {
+        for i in 0..=1_000_000 {
+            let linear = i as f32 / 1_000_000.0;
+            let (found, exact) = (fast_srgb_encode(linear), srgb_encode(linear));
+            assert!((found - exact).abs() < 0.05 / 255.0, "{linear}: {found} for {exact}");
+        }
+        assert_eq!((fast_srgb_encode(-3.0), fast_srgb_encode(0.0)), (0.0, 0.0));
+        assert!((fast_srgb_encode(7.0) - 1.0).abs() < 2e-4);
+    }
+
+    #[test]
+    fn codes_are_rounded_as_a_cast_does() {
+        let values = (-2000..140_000).map(|i| i as f32 / 500.0).chain([-1e30, 1e30, f32::INFINITY, 0.499_999_97, 254.499_98]);
+        for value in values {
+            assert_eq!(nearest_code(value), (value + 0.5) as u8, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_tone_maps_the_cameras_black_and_white() {
+        struct Case {
+            tone: Tone,
+            code: u8,
+            seen: f32,
+        }
+        let levels = Tone { black: 32.0, white: 224.0, gamma: 1.0 };
+        let cases = [
+            (levels, 32, 0.0),
+            (levels, 10, 0.0),
+            (levels, 224, 1.0),
+            (levels, 250, 1.0),
+            (levels, 128, 0.5),
+            (Tone { gamma: 2.0, ..Tone::default() }, 51, 0.2_f32.sqrt()),
+            // Out of range: the nearest that is allowed.
+            (Tone { gamma: 1e9, ..Tone::default() }, 51, 0.2_f32.powf(0.2)),
+            (Tone { gamma: f32::NAN, ..Tone::default() }, 51, 0.2),
+            (Tone { black: 100.0, white: 50.0, gamma: 1.0 }, 101, 1.0),
+        ];
+        for Case { tone, code, seen } in cases.map(|(tone, code, seen)| Case { tone, code, seen }) {
+            let found = tone.apply(LumaRange::Full.to_unit(code));
+            assert!((found - seen).abs() < 1e-5, "{tone:?} makes {found} of {code}");
+        }
+        for range in [LumaRange::Full, LumaRange::Limited] {
+            assert_eq!(seen_lightness_table(range, Tone::default()), lightness_table(range));
         }
     }
 
@@ -241,9 +360,8 @@ mod tests {
 
     #[test]
     fn gray_has_no_chroma() {
-        let gamma = gamma_table();
         for luma in 0..=255 {
-            let (cb, cr) = lab_to_chroma(lightness(LumaRange::Full, luma), 0.0, 0.0, &gamma);
+            let (cb, cr) = lab_to_chroma(lightness(LumaRange::Full, luma), 0.0, 0.0);
             assert!(cb.abs() < 0.002 && cr.abs() < 0.002, "luma {luma}: {cb} {cr}");
         }
     }

@@ -50,6 +50,16 @@ pub enum ModelError {
         /// Expected.
         height: usize,
     },
+    /// The frame given to a painter is empty, or its plane does not hold what it says.
+    #[error("a frame of {width}x{height} pixels came with {values} values; it needs one for each, and at least one")]
+    Frame {
+        /// Said.
+        width: usize,
+        /// Said.
+        height: usize,
+        /// Found.
+        values: usize,
+    },
     /// A step failed inside the runtime.
     #[error("{name}: a frame could not be computed: {cause}")]
     Run {
@@ -68,14 +78,21 @@ pub struct Colorizer {
     name: String,
     contract: Contract,
     state: State,
-    /// Where the contract's inputs and outputs stand among the graph's.
-    input_order: Vec<usize>,
+    /// Of each of the graph's inputs, which of the contract's it is: 0 is the lightness, `n` is state `n - 1`.
+    inputs: Vec<usize>,
+    /// Where the contract's outputs stand among the graph's.
     output_order: Vec<usize>,
+    /// The lightness input's tensor, written anew for each frame. Tract lets go of it at the end of a step.
+    lightness: Arc<Tensor>,
     carried: Vec<TValue>,
+    /// What `carried` is after a reset.
+    zeros: Vec<TValue>,
     /// The last step's picture output, before decoding.
     raw: Option<TValue>,
     decode: Decode,
     saturation: f32,
+    /// In degrees.
+    hue: f32,
 }
 
 impl std::fmt::Debug for Colorizer {
@@ -131,7 +148,8 @@ impl Colorizer {
         let order = |names: &Vec<String>, wanted: &mut dyn Iterator<Item = String>| -> Result<Vec<usize>, ModelError> {
             wanted.map(|w| index_of(names.clone(), &w).ok_or_else(|| graph(format!("{w:?} is lost in its graph")))).collect()
         };
-        let input_order = order(&inputs, &mut { wanted_in })?;
+        let mut input_roles = vec![0; inputs.len()];
+        order(&inputs, &mut { wanted_in })?.into_iter().enumerate().for_each(|(role, at)| input_roles[at] = role);
         let output_order = order(&outputs, &mut { wanted_out })?;
         // The file declares its shapes; what the graph computes is what counts.
         let output = [1, contract.card.output.channels(), contract.output_height, contract.output_width];
@@ -144,10 +162,22 @@ impl Colorizer {
         }
         let decode = Decode::AnnealedMean { temperature: contract.card.temperature };
         let saturation = contract.card.saturation;
-        let mut colorizer =
-            Self { name: name.to_owned(), contract, state, input_order, output_order, carried: Vec::new(), raw: None, decode, saturation };
-        colorizer.reset();
-        Ok(colorizer)
+        let zero = |shape: &[usize]| Tensor::zero::<f32>(shape).map_err(|e| graph(format!("{e:#}")));
+        let zeros = contract.states.iter().map(|shape| zero(shape).map(TValue::from)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            name: name.to_owned(),
+            lightness: Arc::new(zero(&[1, 1, contract.height, contract.width])?),
+            contract,
+            state,
+            inputs: input_roles,
+            output_order,
+            carried: zeros.clone(),
+            zeros,
+            raw: None,
+            decode,
+            saturation,
+            hue: 0.0,
+        })
     }
 
     /// What the model promises.
@@ -165,10 +195,21 @@ impl Colorizer {
         self.saturation = saturation;
     }
 
+    /// How far ab is turned from the next step on, in degrees from a* towards b*. An angle that is no number changes nothing.
+    pub fn set_hue(&mut self, degrees: f32) {
+        if degrees.is_finite() {
+            self.hue = degrees;
+        }
+    }
+
+    /// How far ab is turned, in degrees.
+    pub fn hue(&self) -> f32 {
+        self.hue
+    }
+
     /// Zeroes the state: for the first frame, and after a cut or a gap.
     pub fn reset(&mut self) {
-        self.carried =
-            self.contract.states.iter().map(|shape| Tensor::zero::<f32>(shape).map(TValue::from).expect("a float tensor")).collect();
+        self.carried.clone_from(&self.zeros);
     }
 
     /// Colors one frame and advances the recurrent state.
@@ -192,25 +233,19 @@ impl Colorizer {
         if (lightness.width, lightness.height) != (width, height) {
             return Err(ModelError::Shape { found_width: lightness.width, found_height: lightness.height, width, height });
         }
-        let mut input = Tensor::zero::<f32>(&[1, 1, height, width]).expect("a float tensor");
-        let run = |cause: String| ModelError::Run { name: self.name.clone(), cause };
-        let plain = |e: TractError| run(format!("{e:#}"));
-        {
-            let mut view = input.try_as_plain_ram_mut().map_err(plain)?;
-            for (to, &from) in view.as_slice_mut::<f32>().map_err(plain)?.iter_mut().zip(&lightness.data) {
-                *to = contract::scaled_lightness(from);
-            }
+        let Self { name, state, inputs, output_order, lightness: tensor, carried, raw, .. } = self;
+        let failed = |cause: String| ModelError::Run { name: name.clone(), cause };
+        write(tensor, lightness).map_err(|e| failed(format!("{e:#}")))?;
+        // A list of Tract's own that needs no memory for up to four inputs.
+        let entering: TVec<TValue> = inputs
+            .iter()
+            .map(|&role| role.checked_sub(1).map_or_else(|| TValue::from_const(tensor.clone()), |i| carried[i].clone()))
+            .collect();
+        let leaving = guarded(|| state.run(entering)).map_err(failed)?;
+        for (carried, &at) in carried.iter_mut().zip(&output_order[1..]) {
+            *carried = leaving[at].clone();
         }
-        let mut inputs: TVec<Option<TValue>> = (0..self.input_order.len()).map(|_| None).collect();
-        inputs[self.input_order[0]] = Some(input.into());
-        for (value, &at) in self.carried.iter().zip(&self.input_order[1..]) {
-            inputs[at] = Some(value.clone());
-        }
-        let inputs: TVec<TValue> = inputs.into_iter().flatten().collect();
-        let state = &mut self.state;
-        let outputs = guarded(|| state.run(inputs)).map_err(run)?;
-        self.carried = self.output_order[1..].iter().map(|&at| outputs[at].clone()).collect();
-        self.raw = Some(outputs[self.output_order[0]].clone());
+        *raw = Some(leaving[output_order[0]].clone());
         Ok(())
     }
 
@@ -226,28 +261,58 @@ impl Colorizer {
 
     /// Decodes the last step's output with the present settings.
     pub fn decode_last(&self) -> Chroma {
+        let mut chroma = Chroma::default();
+        self.decode_into(&mut chroma);
+        chroma
+    }
+
+    /// [`decode_last`](Self::decode_last) into `chroma`, whose content is replaced and whose memory is used again.
+    pub fn decode_into(&self, chroma: &mut Chroma) {
         let (width, height) = (self.contract.output_width, self.contract.output_height);
         let pixels = width * height;
-        let mut chroma = Chroma { a: Plane::filled(width, height, 0.0), b: Plane::filled(width, height, 0.0) };
+        let Chroma { a, b } = chroma;
+        for plane in [&mut *a, &mut *b] {
+            (plane.width, plane.height) = (width, height);
+            plane.data.resize(pixels, 0.0);
+        }
+        let (a, b) = (&mut a.data, &mut b.data);
         let raw = self.raw_output();
         if raw.is_empty() {
-            return chroma;
+            a.fill(0.0);
+            b.fill(0.0);
+            return;
         }
         match &self.contract.card.output {
-            Output::ColorLogits { centers } => bins::decode(raw, centers, self.decode, &mut chroma.a.data, &mut chroma.b.data),
+            Output::ColorLogits { centers } => bins::decode(raw, centers, self.decode, a, b),
             Output::Ab => {
-                for (to, from) in [(&mut chroma.a, &raw[..pixels]), (&mut chroma.b, &raw[pixels..])] {
-                    to.data.iter_mut().zip(from).for_each(|(to, from)| *to = from * AB_SCALE);
+                for (to, from) in [(&mut *a, &raw[..pixels]), (&mut *b, &raw[pixels..])] {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = from * AB_SCALE);
                 }
             }
         }
-        let saturation = self.saturation;
-        for value in chroma.a.data.iter_mut().chain(&mut chroma.b.data) {
-            // A network that computes a NaN must not paint one.
-            *value = if value.is_finite() { (*value * saturation).clamp(-128.0, 128.0) } else { 0.0 };
+        let (sine, cosine) = self.hue.to_radians().sin_cos();
+        let (sine, cosine) = (sine * self.saturation, cosine * self.saturation);
+        // A network that computes a NaN must not paint one.
+        let number = |v: f32| if v.is_finite() { v } else { 0.0 };
+        for (a, b) in a.iter_mut().zip(b) {
+            let (from_a, from_b) = (number(*a), number(*b));
+            *a = (from_a * cosine - from_b * sine).clamp(-128.0, 128.0);
+            *b = (from_b * cosine + from_a * sine).clamp(-128.0, 128.0);
         }
-        chroma
     }
+}
+
+/// Writes the scaled lightness into the input's tensor, and makes another where Tract should have kept this one.
+fn write(tensor: &mut Arc<Tensor>, lightness: &Plane<f32>) -> TractResult<()> {
+    if Arc::get_mut(tensor).is_none() {
+        *tensor = Arc::new(Tensor::zero::<f32>(tensor.shape())?);
+    }
+    let Some(own) = Arc::get_mut(tensor) else { bail!("the input's tensor is held elsewhere") };
+    let mut view = own.try_as_plain_ram_mut()?;
+    for (to, &from) in view.as_slice_mut::<f32>()?.iter_mut().zip(&lightness.data) {
+        *to = contract::scaled_lightness(from);
+    }
+    Ok(())
 }
 
 fn floats(value: &TValue) -> &[f32] {

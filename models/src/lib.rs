@@ -6,13 +6,19 @@
 pub mod bins;
 pub mod color;
 pub mod colorizer;
+mod composer;
 pub mod contract;
+mod guide;
 pub mod painter;
+mod picture;
 pub mod planes;
+#[cfg(test)]
+mod reference;
 
 pub use bins::Decode;
-pub use color::LumaRange;
+pub use color::{LumaRange, Tone};
 pub use colorizer::{Colorizer, ModelError};
 pub use contract::{Card, Contract, ContractError, Output};
-pub use painter::{Painter, Picture};
+pub use painter::{Painter, Stage, Step};
+pub use picture::Picture;
 pub use planes::{Chroma, Placement, Plane};

@@ -124,6 +124,9 @@ impl Axis {
     }
 }
 
+/// Source rows that are resampled across together, a vector register's lane each.
+const LANES: usize = 8;
+
 /// A reusable resampler from one plane size to another.
 #[derive(Clone, Debug)]
 pub struct Resampler {
@@ -133,7 +136,8 @@ pub struct Resampler {
     down: Axis,
     /// The rows resampled across, one a source row.
     narrow: Vec<f32>,
-    source_row: Vec<f32>,
+    /// Of [`LANES`] source rows, column by column.
+    columns: Vec<[f32; LANES]>,
 }
 
 impl Resampler {
@@ -145,7 +149,7 @@ impl Resampler {
             across: Axis::new(from.0, to.0),
             down: Axis::new(from.1, to.1),
             narrow: vec![0.0; to.0 * from.1],
-            source_row: vec![0.0; from.0],
+            columns: vec![[0.0; LANES]; from.0],
         }
     }
 
@@ -161,14 +165,23 @@ impl Resampler {
     pub fn resample_into<T: Copy>(&mut self, source: &Plane<T>, value: impl Fn(T) -> f32, target: &mut Plane<f32>, (x, y): (usize, usize)) {
         assert_eq!((source.width, source.height), self.from, "the source's size");
         let (width, height) = self.to;
-        for row in 0..self.from.1 {
-            for (to, &from) in self.source_row.iter_mut().zip(source.row(row)) {
-                *to = value(from);
+        for (block, narrow) in self.narrow.chunks_mut(LANES * width).enumerate() {
+            let rows = narrow.len() / width;
+            for lane in 0..rows {
+                for (to, &from) in self.columns.iter_mut().zip(source.row(block * LANES + lane)) {
+                    to[lane] = value(from);
+                }
             }
-            let narrow = &mut self.narrow[row * width..(row + 1) * width];
-            for (to, tap) in narrow.iter_mut().zip(&self.across.taps) {
-                let weights = &self.across.weights[tap.weights.clone()];
-                *to = weights.iter().zip(&self.source_row[tap.first..]).map(|(w, v)| w * v).sum();
+            for (x, tap) in self.across.taps.iter().enumerate() {
+                let mut sums = [0.0; LANES];
+                for (&weight, column) in self.across.weights[tap.weights.clone()].iter().zip(&self.columns[tap.first..]) {
+                    for (sum, v) in sums.iter_mut().zip(column) {
+                        *sum += weight * v;
+                    }
+                }
+                for (lane, sum) in sums[..rows].iter().enumerate() {
+                    narrow[lane * width + x] = *sum;
+                }
             }
         }
         for (row, tap) in self.down.taps.iter().enumerate() {
