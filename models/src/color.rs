@@ -173,7 +173,7 @@ pub fn chroma_that_fits(y: f32, cb: f32, cr: f32) -> f32 {
 
 /// From (L*, a*, b*) to the Rec. 601 (cb, cr), in units of the full scale, of that color clipped to the sRGB gamut.
 pub fn lab_to_chroma(lightness: f32, a: f32, b: f32) -> (f32, f32) {
-    chroma_of((lightness + 16.0) / 116.0, a, b)
+    rgb_to_chroma(linear_srgb_of((lightness + 16.0) / 116.0, a, b).map(fast_srgb_encode))
 }
 
 /// [`XYZ_TO_RGB`] of XYZ that is relative to the white.
@@ -187,16 +187,19 @@ const RELATIVE_TO_RGB: [[f32; 3]; 3] = {
     matrix
 };
 
-/// [`lab_to_chroma`] with `f` = (L* + 16) / 116 in the place of L*. Without branches, so that a loop over it computes several pixels at once.
+/// Linear sRGB of a Lab color whose (L* + 16) / 116 is `f`, as [`lab_to_linear_srgb`].
 #[inline(always)]
-pub(crate) fn chroma_of(f: f32, a: f32, b: f32) -> (f32, f32) {
+pub(crate) fn linear_srgb_of(f: f32, a: f32, b: f32) -> [f32; 3] {
     let x = lab_f_inverse(f + a * (1.0 / 500.0));
     let y = lab_f_inverse(f);
     let z = lab_f_inverse(f - b * (1.0 / 200.0));
-    let [to_r, to_g, to_b] = RELATIVE_TO_RGB;
-    let r = fast_srgb_encode(to_r[0] * x + to_r[1] * y + to_r[2] * z);
-    let g = fast_srgb_encode(to_g[0] * x + to_g[1] * y + to_g[2] * z);
-    let b = fast_srgb_encode(to_b[0] * x + to_b[1] * y + to_b[2] * z);
+    let [r, g, b] = RELATIVE_TO_RGB;
+    [r[0] * x + r[1] * y + r[2] * z, g[0] * x + g[1] * y + g[2] * z, b[0] * x + b[1] * y + b[2] * z]
+}
+
+/// The Rec. 601 (cb, cr), in units of the full scale, of gamma-coded RGB.
+#[inline(always)]
+pub(crate) fn rgb_to_chroma([r, g, b]: [f32; 3]) -> (f32, f32) {
     let luma = 0.299 * r + 0.587 * g + 0.114 * b;
     ((b - luma) * (1.0 / 1.772), (r - luma) * (1.0 / 1.402))
 }

@@ -1,9 +1,12 @@
 //! From the guided filter's lines to Cb and Cr at the frame's own size.
 //!
 //! A line is stretched to the frame's width once for each of its own rows; a frame's row then lies between two of those. What is left for each
-//! pixel is one loop without branches, calls or tables, which computes several pixels at once.
+//! pixel are three short loops without branches, calls or tables. Each computes several pixels at once, and a processor has several turns of it
+//! under way: one long loop would wait for its own results.
 
-use crate::color::{LumaRange, Tone, chroma_of, chroma_that_fits, lightness_table, nearest_code, seen_lightness_table};
+use crate::color::{
+    LumaRange, Tone, chroma_that_fits, fast_srgb_encode, lightness_table, linear_srgb_of, nearest_code, rgb_to_chroma, seen_lightness_table,
+};
 use crate::picture::Picture;
 use crate::planes::Plane;
 
@@ -37,6 +40,8 @@ pub(crate) struct Composer {
     mixed: Rows,
     seen: Vec<f32>,
     shown: Vec<f32>,
+    /// Red, green and blue, 0 to 1.
+    rgb: [Vec<f32>; 3],
 }
 
 impl Composer {
@@ -52,6 +57,7 @@ impl Composer {
             mixed: rows(),
             seen: row(),
             shown: row(),
+            rgb: std::array::from_fn(|_| row()),
         }
     }
 
@@ -66,7 +72,8 @@ impl Composer {
             plane.data.resize(luma.data.len(), 128);
         }
         self.held = [None; 2];
-        let neutral = neutral.min(luma.width);
+        let width = luma.width;
+        let neutral = neutral.min(width);
         for y in 0..luma.height {
             let Between { first, second, part } = self.rows[y];
             if self.held[1] == Some(first) {
@@ -93,8 +100,12 @@ impl Composer {
             cb[..neutral].fill(128);
             cr[..neutral].fill(128);
             let lines = self.mixed.each_ref().map(|row| &row[neutral..]);
-            let light = [&self.seen[neutral..], &self.shown[neutral..]];
-            color_row(lines, light, &luma[neutral..], codes.range, &mut cb[neutral..], &mut cr[neutral..]);
+            let [r, g, b] = &mut self.rgb;
+            light_row(lines, &self.seen[neutral..], &self.shown[neutral..], [r, g, b]);
+            for channel in [&mut *r, g, b] {
+                channel[..width - neutral].iter_mut().for_each(|v| *v = fast_srgb_encode(*v));
+            }
+            code_row([r, g, b], &luma[neutral..], codes.range, &mut cb[neutral..], &mut cr[neutral..]);
         }
     }
 }
@@ -113,19 +124,28 @@ fn mix(upper: &[f32], lower: &[f32], part: f32, mixed: &mut [f32]) {
     }
 }
 
-/// Cb and Cr of a row. `lines` are slope and offset of a*, then of b*; `light` is what the network saw, and what is shown.
-fn color_row(lines: [&[f32]; 4], light: [&[f32]; 2], luma: &[u8], range: LumaRange, cb: &mut [u8], cr: &mut [u8]) {
+/// Linear light of a row. `lines` are slope and offset of a*, then of b*; `seen` and `shown` as in [`Codes`].
+fn light_row(lines: [&[f32]; 4], seen: &[f32], shown: &[f32], rgb: [&mut [f32]; 3]) {
+    let n = seen.len();
+    // Slices of one length spare the loop its bounds checks.
+    let [slope_a, offset_a, slope_b, offset_b] = lines.map(|line| &line[..n]);
+    let shown = &shown[..n];
+    let [r, g, b] = rgb.map(|channel| &mut channel[..n]);
+    for x in 0..n {
+        let ab = (slope_a[x] * seen[x] + offset_a[x], slope_b[x] * seen[x] + offset_b[x]);
+        [r[x], g[x], b[x]] = linear_srgb_of(shown[x], ab.0, ab.1);
+    }
+}
+
+/// Cb and Cr of a row of gamma-coded RGB, for the luma that is shown.
+fn code_row(rgb: [&[f32]; 3], luma: &[u8], range: LumaRange, cb: &mut [u8], cr: &mut [u8]) {
     let (black, span) = range.black_and_span();
     let share = span.recip();
     let n = luma.len();
-    // Slices of one length spare the loop its bounds checks.
-    let [slope_a, offset_a, slope_b, offset_b] = lines.map(|line| &line[..n]);
-    let [seen, shown] = light.map(|light| &light[..n]);
+    let [r, g, b] = rgb.map(|channel| &channel[..n]);
     let (cb, cr) = (&mut cb[..n], &mut cr[..n]);
     for x in 0..n {
-        let a = slope_a[x] * seen[x] + offset_a[x];
-        let b = slope_b[x] * seen[x] + offset_b[x];
-        let (blue, red) = chroma_of(shown[x], a, b);
+        let (blue, red) = rgb_to_chroma([r[x], g[x], b[x]]);
         let y = ((f32::from(luma[x]) - black) * share).clamp(0.0, 1.0);
         let fit = 255.0 * chroma_that_fits(y, blue, red);
         cb[x] = nearest_code(128.0 + blue * fit);
