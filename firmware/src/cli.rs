@@ -10,9 +10,11 @@ use std::str::FromStr;
 use autochrome_model::LumaRange;
 use lexopt::prelude::*;
 
+use crate::coloring::Conditions;
 use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone, say};
 use crate::input::Source;
 use crate::output::Sink;
+use crate::scene::Night;
 use crate::settings::Command;
 use crate::{bench, calibrate, colorize, config, console, demo, doctor, list_cameras, model, panel, record, run};
 
@@ -126,13 +128,14 @@ fn parse_demo(mut parser: lexopt::Parser) -> Result<Task> {
 fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
     let mut input = None;
     let (mut outputs, mut settings) = (Vec::new(), Vec::new());
+    let (mut conditions, mut record) = (Conditions::default(), None);
     let (mut model, mut range, mut frame_limit, mut fps, mut console, mut live) = (None, None, None, None, None, false);
     while let Some(argument) = next(&mut parser)? {
         match argument {
             Short('i') | Long("input") => input = Some(Source::parse(&text(&mut parser)?)?),
             Short('o') | Long("output") => outputs.push(Sink::parse(&text(&mut parser)?)?),
             Long("model") => model = Some(path(&mut parser)?),
-            Long(name @ ("temperature" | "saturation")) => {
+            Long(name @ ("temperature" | "saturation" | "hue" | "mix" | "split")) => {
                 let name = name.to_owned();
                 settings.push(setting(&name, &mut parser)?);
             }
@@ -146,6 +149,15 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
             Long("frames") => frame_limit = Some(frames(&mut parser)?),
             Long("fps") => fps = Some(number::<u32>("--fps", &mut parser)?).filter(|&fps| fps > 0),
             Long("live") => live = true,
+            Long("record") => record = Some(path(&mut parser)?),
+            Long("night") => {
+                conditions.scene.night = match text(&mut parser)?.as_str() {
+                    "auto" => Night::Auto,
+                    "off" => Night::Off,
+                    "on" => Night::On,
+                    other => return Err(Failure::usage(format!("--night {other}: it is auto, off or on"))),
+                };
+            }
             Long("console") => console = Some(console::Port::parse(&text(&mut parser)?)),
             other => return help_or_unexpected(other),
         }
@@ -157,7 +169,19 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
     if outputs.iter().filter(|&sink| *sink == Sink::Stdout).count() > 1 {
         return Err(Failure::usage("standard output can be written to only once"));
     }
-    Ok(Task::Run(Box::new(run::Request { input, outputs, model, settings, range, frames: frame_limit, live, fps, console })))
+    Ok(Task::Run(Box::new(run::Request {
+        input,
+        outputs,
+        model,
+        settings,
+        conditions,
+        record,
+        range,
+        frames: frame_limit,
+        live,
+        fps,
+        console,
+    })))
 }
 
 fn parse_colorize(mut parser: lexopt::Parser) -> Result<Task> {

@@ -1,14 +1,21 @@
-//! What happens to a frame: the cut detector, the painter, and the settings that people change while it runs.
+//! What happens to a frame: the light, the cut detector, the painter, and the settings that people change while it runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use autochrome_model::color::Tone;
+use autochrome_model::painter::Step;
 use autochrome_model::{Colorizer, Decode, LumaRange, Painter, Picture, Plane};
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 use crate::cuts::CutDetector;
-use crate::errors::Result;
+use crate::errors::{Result, say, warn};
 use crate::input::{Faults, Frame};
+use crate::model;
 use crate::pipeline::Painted;
+use crate::recording::Recording;
+use crate::scene::{NIGHT_TINT, Scene, SceneSettings};
 use crate::settings::{Choices, Command, Settings};
 
 /// A frame in color.
@@ -51,23 +58,63 @@ impl Colored {
     }
 }
 
+/// What is decided before a run about how its frames are colored.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Conditions {
+    /// The camera's tone curve, for the network's eyes.
+    pub tone: Tone,
+    /// What darkness and night do.
+    pub scene: SceneSettings,
+    /// Whether frames come from a recording: then nothing is decided by what happens to be ready.
+    pub replaying: bool,
+    /// Whether the frame after a frame may be looked at.
+    pub lookahead: bool,
+}
+
 /// The model at work on one feed.
 #[derive(Debug)]
 pub struct Coloring {
     painter: Painter,
     range: LumaRange,
+    conditions: Conditions,
     cuts: CutDetector,
+    scene: Scene,
     settings: Settings,
     choices: Arc<Choices>,
     model: Arc<str>,
+    loading: Option<Loading>,
+    /// The changes that took effect before this frame.
+    effective: Vec<Command>,
+    frames: u64,
+}
+
+/// A model on its way, by its place among the choices.
+#[derive(Debug)]
+struct Loading {
+    at: usize,
+    loaded: Receiver<Result<Box<Colorizer>>>,
 }
 
 impl Coloring {
-    /// A feed whose luma codes mean `range`.
-    pub fn new(colorizer: Colorizer, range: LumaRange, choices: Arc<Choices>) -> Self {
+    /// A feed under these conditions.
+    pub fn new(colorizer: Colorizer, conditions: Conditions, choices: Arc<Choices>) -> Self {
         let card = &colorizer.contract().card;
         let (settings, model) = (Settings::of(card), Arc::from(card.name.as_str()));
-        Self { painter: Painter::new(colorizer, range), range, cuts: CutDetector::default(), settings, choices, model }
+        let mut painter = Painter::new(colorizer, LumaRange::Full);
+        painter.set_tone(conditions.tone);
+        Self {
+            painter,
+            range: LumaRange::Full,
+            conditions,
+            cuts: CutDetector::default(),
+            scene: Scene::new(conditions.scene),
+            settings,
+            choices,
+            model,
+            loading: None,
+            effective: Vec::new(),
+            frames: 0,
+        }
     }
 
     /// What the settings stand at.
@@ -75,38 +122,129 @@ impl Coloring {
         self.settings
     }
 
-    /// Changes a setting from the next frame on.
-    pub fn set(&mut self, command: Command) {
-        self.settings.apply(command, &self.choices);
-        self.painter.set_saturation(self.settings.saturation * self.settings.mix);
-        if let Some(temperature) = self.settings.temperature {
-            self.painter.set_decode(Decode::AnnealedMean { temperature });
+    /// The presets and models that can be named.
+    pub fn choices(&self) -> &Arc<Choices> {
+        &self.choices
+    }
+
+    /// Takes the changes that came before `frame`, those that a recording holds among them. Returns those that take effect with it: another
+    /// model does so only once it is loaded, which happens beside the picture.
+    pub fn prepare(&mut self, frame: &Frame, commands: &[Command]) -> &[Command] {
+        self.effective.clear();
+        self.change_model_if_loaded();
+        for &command in commands {
+            self.take(command);
         }
+        if !frame.set.is_empty() {
+            let choices = Arc::clone(&self.choices);
+            Recording::commands(&frame.set, &choices).into_iter().for_each(|command| self.take(command));
+        }
+        &self.effective
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Model(at) if self.conditions.replaying => {
+                match self.choices.models.get(at).map(|choice| model::load(choice.file.as_deref())) {
+                    Some(Ok(colorizer)) => self.change_model(at, colorizer),
+                    Some(Err(failure)) => warn(&format!("{failure}; the model stays as it was")),
+                    None => {}
+                }
+            }
+            Command::Model(at) => self.begin_loading(at),
+            _ => {
+                self.settings.apply(command, &self.choices);
+                self.effective.push(command);
+            }
+        }
+    }
+
+    fn begin_loading(&mut self, at: usize) {
+        let Some(choice) = self.choices.models.get(at) else { return };
+        let file: Option<PathBuf> = choice.file.clone();
+        let (loaded_in, loaded) = bounded(1);
+        let load = move || {
+            let _ = loaded_in.send(model::load(file.as_deref()).map(Box::new));
+        };
+        match std::thread::Builder::new().name("model".into()).spawn(load) {
+            // One that was on its way is forgotten: the last wish counts.
+            Ok(_) => self.loading = Some(Loading { at, loaded }),
+            Err(error) => warn(&format!("start thread model: {error}; the model stays as it was")),
+        }
+    }
+
+    fn change_model_if_loaded(&mut self) {
+        let Some(Loading { at, loaded }) = &self.loading else { return };
+        let at = *at;
+        match loaded.try_recv() {
+            Err(TryRecvError::Empty) => return,
+            Ok(Ok(colorizer)) => {
+                self.change_model(at, *colorizer);
+                say(&format!("the model is now {}", self.model));
+            }
+            Ok(Err(failure)) => warn(&format!("{failure}; the model stays as it was")),
+            Err(TryRecvError::Disconnected) => warn("the model could not be loaded; it stays as it was"),
+        }
+        self.loading = None;
+    }
+
+    fn change_model(&mut self, at: usize, colorizer: Colorizer) {
+        let card = &colorizer.contract().card;
+        let Settings { saturation, temperature, .. } = Settings::of(card);
+        self.model = Arc::from(card.name.as_str());
+        self.painter.replace(colorizer);
+        self.settings.apply(Command::Model(at), &self.choices);
+        // What one model's card says does not fit another model.
+        (self.settings.saturation, self.settings.temperature, self.settings.preset) = (saturation, temperature, None);
+        self.effective.push(Command::Model(at));
     }
 
     /// Forgets what was before: the next frame has nothing to do with the last one.
     pub fn reset(&mut self) {
         self.painter.reset();
         self.cuts = CutDetector::default();
+        self.scene.reset();
     }
 
-    /// Colors a frame into `into`. `next` is the frame after it, if it is there already: then a cut is known at once.
+    /// Colors a frame into `into`, or passes it over if not every frame is to be colored. `next` is the frame after it, if it is there
+    /// already: then a cut is known at once.
     ///
     /// # Errors
     /// Those of the runtime.
     pub fn color(&mut self, frame: Frame, next: Option<&Frame>, into: &mut Colored) -> Result<Painted> {
-        if frame.origin.anew {
+        let Frame { sequence, captured_at, luma, origin, .. } = frame;
+        into.before = std::mem::replace(&mut into.picture.luma, luma);
+        let luma = &into.picture.luma;
+        if origin.anew {
             self.reset();
         }
-        let cut = self.cuts.is_cut(&frame.luma, next.map(|frame| &frame.luma));
+        self.frames += 1;
+        if !origin.anew && !(self.frames - 1).is_multiple_of(u64::from(self.settings.every_nth)) {
+            return Ok(Painted::PassedOver);
+        }
+        if origin.range != self.range {
+            self.range = origin.range;
+            self.painter.set_range(origin.range);
+        }
+        let next = next.filter(|_| self.conditions.lookahead);
+        let cut = self.cuts.is_cut(luma, next.map(|frame| &frame.luma));
         if cut {
             self.painter.reset();
+            self.scene.reset();
         }
-        let Frame { sequence, captured_at, luma, origin, .. } = frame;
-        into.before = std::mem::take(&mut into.picture.luma);
-        into.picture = self.painter.paint(luma)?;
+        let light = self.scene.look(luma, origin.range, origin.at);
+        self.painter.set_saturation(self.settings.saturation * self.settings.mix * light.chroma);
+        self.painter.set_tint(Some(NIGHT_TINT), light.tint * self.settings.mix);
+        self.painter.set_hue(self.settings.hue);
+        self.painter.set_split(self.settings.split);
+        if let Some(temperature) = self.settings.temperature {
+            self.painter.set_decode(Decode::AnnealedMean { temperature });
+        }
+        // A flash shows the network a picture that nobody will see again; what it knew before is the better guess, and stays.
+        let step = if self.cuts.may_be_flash() { Step::Hold } else { Step::Advance };
+        self.painter.paint_into(&mut into.picture, step)?;
         (into.sequence, into.captured_at, into.range, into.faults) = (sequence, captured_at, self.range, origin.faults);
-        (into.cut, into.settings) = (cut || origin.anew, self.settings);
+        (into.cut, into.settings) = (cut || origin.anew && sequence > 0, self.settings);
         into.model.clone_from(&self.model);
         Ok(Painted::Picture)
     }

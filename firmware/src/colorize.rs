@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use autochrome_model::{LumaRange, Plane};
 
-use crate::coloring::{Colored, Coloring};
+use crate::coloring::{Colored, Coloring, Conditions};
 use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone};
 use crate::files::{Draft, create_folder};
-use crate::input::{Frame, images};
+use crate::input::{Frame, Origin, images};
 use crate::model;
 use crate::output::pngs;
+use crate::scene::{Night, SceneSettings};
 use crate::settings::Command;
 use crate::y4m::{Reader, Writer};
 
@@ -62,19 +63,19 @@ pub fn run(request: &Request) -> Result<()> {
         return Err(Failure::usage(message));
     }
     let colorizer = model::load(request.model.as_deref())?;
-    let with_range = |range| {
-        let mut coloring = Coloring::new(colorizer, range, Arc::default());
-        request.settings.iter().for_each(|&command| coloring.set(command));
-        coloring
-    };
+    // Pictures and films are what they are: nothing of theirs fades for being dark.
+    let scene = SceneSettings { night: Night::Off, dark_fade: false };
+    let conditions = Conditions { lookahead: true, scene, ..Conditions::default() };
+    let mut coloring = Coloring::new(colorizer, conditions, Arc::default());
+    coloring.prepare(&Frame::default(), &request.settings);
     match kind {
         Kind::Picture => {
             let luma = images::read_luma(input)?;
             let mut colored = Colored::blank();
-            with_range(LumaRange::Full).color(frame(0, luma), None, &mut colored)?;
+            coloring.color(frame(0, luma, LumaRange::Full), None, &mut colored)?;
             pngs::save(output, &colored.picture, colored.range)
         }
-        Kind::Folder => folder(input, output, *clip, &mut with_range(LumaRange::Full)),
+        Kind::Folder => folder(input, output, *clip, &mut coloring),
         Kind::Film => {
             let name = if is_pipe(input) { "standard input".to_owned() } else { input.display().to_string() };
             let stream: Box<dyn BufRead> = if is_pipe(input) {
@@ -83,7 +84,6 @@ pub fn run(request: &Request) -> Result<()> {
                 Box::new(BufReader::new(File::open(input).or_fail(Exit::NoInput, || format!("open {name}"))?))
             };
             let reader = Reader::new(stream).map_err(|error| Failure::from(error).context(&name))?;
-            let mut coloring = with_range(reader.header().luma_range());
             film(reader, &name, output, &mut coloring)
         }
     }
@@ -126,8 +126,8 @@ fn kind_of_output(path: &Path, input: Kind) -> Result<Kind> {
     }
 }
 
-fn frame(sequence: u64, luma: Plane<u8>) -> Frame {
-    Frame { sequence, luma, ..Frame::default() }
+fn frame(sequence: u64, luma: Plane<u8>, range: LumaRange) -> Frame {
+    Frame { sequence, luma, origin: Origin { range, ..Origin::default() }, ..Frame::default() }
 }
 
 /// Colors every picture of a folder into a PNG of the same stem.
@@ -160,8 +160,8 @@ fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring) -> R
             coloring.reset();
         }
         // The next picture helps to tell a cut from a flash; pictures that stand alone have neither.
-        let ahead = next.as_ref().filter(|_| clip).map(|(_, luma)| frame(sequence + 1, luma.clone()));
-        coloring.color(frame(sequence, luma), ahead.as_ref(), &mut colored)?;
+        let ahead = next.as_ref().filter(|_| clip).map(|(_, luma)| frame(sequence + 1, luma.clone(), LumaRange::Full));
+        coloring.color(frame(sequence, luma, LumaRange::Full), ahead.as_ref(), &mut colored)?;
         let name = path.with_extension("png");
         pngs::save(&output.join(name.file_name().unwrap_or_default()), &colored.picture, colored.range)?;
         (now, sequence) = (next, sequence + 1);
@@ -178,9 +178,10 @@ fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring) -> R
 /// Colors a film, frame by frame with the state carried. The frames before a damaged end are written.
 fn film(mut reader: Reader<Box<dyn BufRead>>, name: &str, output: &Path, coloring: &mut Coloring) -> Result<()> {
     let header = reader.header().clone().colored();
+    let range = header.luma_range();
     let mut damage = None;
     let mut frames = (0..).map_while(|sequence| match reader.next_luma() {
-        Ok(luma) => luma.map(|luma| frame(sequence, luma)),
+        Ok(luma) => luma.map(|luma| frame(sequence, luma, range)),
         Err(error) => {
             damage = Some(Failure::from(error).context(name));
             None

@@ -62,6 +62,11 @@ impl CutDetector {
         jumps
     }
 
+    /// Whether the last frame jumped and may be a flash.
+    pub fn may_be_flash(&self) -> bool {
+        self.jumped
+    }
+
     fn is_jump(&self, change: f32) -> bool {
         let mut recent = [0.0; CHANGES_KEPT];
         let recent = &mut recent[..self.changes.len().min(CHANGES_KEPT)];

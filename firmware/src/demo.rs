@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::coloring::Conditions;
 use crate::errors::Result;
 use crate::input::{Feed, Source, photos};
 use crate::model;
@@ -53,6 +54,8 @@ pub fn run(request: &Request) -> Result<()> {
         period: (!whole).then(|| Duration::from_secs(1) / photos::RATE as u32),
         outputs,
         settings: Vec::new(),
+        conditions: Conditions { lookahead: whole, ..Conditions::default() },
+        recorder: None,
         frames: request.frames,
         console: None,
         remote,

@@ -28,7 +28,7 @@ pub fn command(parser: lexopt::Parser) -> Result<()> {
     let Request { input, folder, frames } = parse(parser)?;
     let mut feed = Feed::open(&input)?;
     let quit = quit_on_signal()?;
-    let mut recorder = Recorder::create(&folder, &About::new(feed.rate()))?;
+    let mut recorder = Recorder::create(&folder, &About::new(feed.rate(), feed.header()))?;
     let (begun, choices) = (Instant::now(), Choices::default());
     let mut frame = Frame::default();
     let mut count = 0;

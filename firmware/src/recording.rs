@@ -35,14 +35,18 @@ pub struct About {
     pub model: Option<String>,
     /// Frames a second as numerator and denominator; 0 where unknown.
     pub rate: (u32, u32),
+    /// The header of the YUV4MPEG2 stream that the frames came from, if they did: a film made of the recording begins as one of it would.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub header: Option<String>,
     /// Whether each frame was colored with the one after it at hand, as from a file.
     pub lookahead: bool,
 }
 
 impl About {
     /// A recording of frames that nobody colored, from a source of this rate.
-    pub fn new(rate: (u32, u32)) -> Self {
-        Self { autochrome_recording: VERSION, model: None, rate, lookahead: false }
+    pub fn new(rate: (u32, u32), header: Option<&Header>) -> Self {
+        let header = header.map(|header| header.to_line().trim_end().to_owned());
+        Self { autochrome_recording: VERSION, model: None, rate, header, lookahead: false }
     }
 }
 
@@ -281,7 +285,7 @@ mod tests {
     fn what_was_recorded_is_played() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("recording");
-        let about = About { model: Some("m".into()), ..About::new((25, 1)) };
+        let about = About { model: Some("m".into()), ..About::new((25, 1), None) };
         let mut recorder = Recorder::create(&folder, &about).unwrap();
         let origins = [
             Origin::default(),
@@ -311,7 +315,7 @@ mod tests {
     #[test]
     fn a_recording_that_was_cut_off_ends_at_its_last_whole_line() {
         let folder = tempfile::tempdir().unwrap();
-        let mut recorder = Recorder::create(folder.path(), &About::new((0, 0))).unwrap();
+        let mut recorder = Recorder::create(folder.path(), &About::new((0, 0), None)).unwrap();
         for value in 0..3 {
             recorder.write(&mut frame(4, value, Origin::default()), &[], &Choices::default()).unwrap();
         }

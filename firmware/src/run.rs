@@ -9,14 +9,15 @@ use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::coloring::{Colored, Coloring};
+use crate::coloring::{Colored, Coloring, Conditions};
 use crate::console;
-use crate::errors::{Exit, Failure, OrFail, Result, say};
+use crate::errors::{Exit, Failure, OrFail, Result, say, warn};
 use crate::input::{Feed, Frame, Source, capture};
 use crate::kiosk::Heart;
 use crate::model;
 use crate::output::{Output, Page, Pngs, Sink, Video};
 use crate::pipeline::{self, Controls, Flow};
+use crate::recording::{About, Recorder};
 use crate::remote::Remote;
 use crate::settings::{Choices, Command};
 use crate::showing::Showing;
@@ -33,6 +34,10 @@ pub struct Request {
     pub model: Option<PathBuf>,
     /// Settings to start with.
     pub settings: Vec<Command>,
+    /// What is decided beforehand about the coloring.
+    pub conditions: Conditions,
+    /// A folder to record the run into.
+    pub record: Option<PathBuf>,
     /// How luma is coded, against what the input says.
     pub range: Option<LumaRange>,
     /// Ends the run after so many frames.
@@ -50,7 +55,7 @@ pub struct Request {
 /// # Errors
 /// Whatever ended it.
 pub fn run(request: Request) -> Result<()> {
-    let Request { input, outputs: sinks, model: file, settings, range, frames, live, fps, console } = request;
+    let Request { input, outputs: sinks, model: file, settings, conditions, record, range, frames, live, fps, console } = request;
     let colorizer = model::load(file.as_deref())?;
     let mut feed = Feed::open(&input)?;
     if let Some(range) = range {
@@ -68,7 +73,16 @@ pub fn run(request: Request) -> Result<()> {
     let watched = outputs.iter().any(|output| matches!(output, Output::Page(_)));
     let paced = input == Source::TestPattern || watched && !matches!(input, Source::Camera(_) | Source::Stdin);
     let flow = if live || input.is_live() { Flow::Live } else { Flow::Lossless };
-    Session { colorizer, feed, flow, period: paced.then(|| period(header.rate)), outputs, settings, frames, console, remote, quit }.run()
+    let replaying = feed.recording();
+    let lookahead = replaying.map_or(flow == Flow::Lossless, |about| about.lookahead);
+    if let Some(other) = replaying.and_then(|about| about.model.as_deref()).filter(|&model| model != colorizer.contract().card.name) {
+        warn(&format!("the recording was made with the model {other}; this one's colors will be others"));
+    }
+    let conditions = Conditions { replaying: replaying.is_some(), lookahead, ..conditions };
+    let about = || About { model: Some(colorizer.contract().card.name.clone()), lookahead, ..About::new(header.rate, feed.header()) };
+    let recorder = record.map(|folder| Recorder::create(&folder, &about())).transpose()?;
+    let period = paced.then(|| period(header.rate));
+    Session { colorizer, feed, flow, period, outputs, settings, conditions, recorder, frames, console, remote, quit }.run()
 }
 
 fn open(sink: &Sink, header: &Header, remote: &Remote) -> Result<Output> {
@@ -107,6 +121,10 @@ pub struct Session {
     pub outputs: Vec<Output>,
     /// Settings to start with.
     pub settings: Vec<Command>,
+    /// What is decided beforehand about the coloring.
+    pub conditions: Conditions,
+    /// Where the run is recorded.
+    pub recorder: Option<Recorder>,
     /// Ends the run after so many frames.
     pub frames: Option<u64>,
     /// The serial console.
@@ -123,20 +141,36 @@ impl Session {
     /// # Errors
     /// Whatever ended it.
     pub fn run(self) -> Result<()> {
-        let Self { colorizer, feed, flow, period, outputs, settings, frames, console, remote: (remote, commands), quit } = self;
-        let mut coloring = Coloring::new(colorizer, feed.range(), Arc::clone(&remote.choices));
-        settings.into_iter().for_each(|command| coloring.set(command));
+        let Self { colorizer, feed, flow, period, outputs, settings, frames, console, quit, .. } = self;
+        let (remote, commands) = self.remote;
+        let mut coloring = Coloring::new(colorizer, self.conditions, Arc::clone(&remote.choices));
         if let Some(port) = &console {
             console::serve(port, coloring.settings(), remote.clone())?;
         }
         let controls = Controls { commands, quit };
+        let status = Arc::clone(&remote.status);
         let source = move |outlet| capture(feed, period, outlet);
-        let color = move |frame, next: Option<&Frame>, commands: &[Command], into: &mut Colored| {
-            commands.iter().for_each(|&command| coloring.set(command));
+        let mut recorder = self.recorder;
+        let mut settings = Some(settings);
+        let color = move |mut frame: Frame, next: Option<&Frame>, commands: &[Command], into: &mut Colored| {
+            // What a run starts with are changes before its first frame, so that a recording holds them too.
+            let effective = match settings.take() {
+                Some(first) => coloring.prepare(&frame, &[&first, commands].concat()),
+                None => coloring.prepare(&frame, commands),
+            };
+            record_frame(&mut recorder, &mut frame, effective, &remote.choices);
             coloring.color(frame, next, into)
         };
-        let showing = Showing::new(outputs, flow, Arc::clone(&remote.status), Heart::default());
+        let showing = Showing::new(outputs, flow, status, Heart::default());
         pipeline::run(flow, controls, source, color, move |inlet| showing.run(inlet, frames.unwrap_or(u64::MAX)))
+    }
+}
+
+/// Records a frame. A recording that fails, on a full disk say, ends; the picture goes on.
+fn record_frame(recorder: &mut Option<Recorder>, frame: &mut Frame, commands: &[Command], choices: &Choices) {
+    if let Some(Err(failure)) = recorder.as_mut().map(|recorder| recorder.write(frame, commands, choices)) {
+        warn(&format!("{failure}; the recording ends here, and what it holds can be played"));
+        *recorder = None;
     }
 }
 

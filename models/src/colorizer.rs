@@ -307,7 +307,7 @@ fn write(tensor: &mut Arc<Tensor>, lightness: &Plane<f32>) -> TractResult<()> {
     if Arc::get_mut(tensor).is_none() {
         *tensor = Arc::new(Tensor::zero::<f32>(tensor.shape())?);
     }
-    let Some(own) = Arc::get_mut(tensor) else { bail!("the input's tensor is held elsewhere") };
+    let own = Arc::get_mut(tensor).ok_or_else(|| TractError::msg("the input's tensor is held elsewhere"))?;
     let mut view = own.try_as_plain_ram_mut()?;
     for (to, &from) in view.as_slice_mut::<f32>()?.iter_mut().zip(&lightness.data) {
         *to = contract::scaled_lightness(from);

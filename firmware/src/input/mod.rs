@@ -197,7 +197,9 @@ impl Feed {
             Source::Photos => full(Kind::Photos(Photos::new()?, 0)),
             Source::Recording(path) => {
                 let recording = Recording::open(path)?;
-                Self { rate: recording.about().rate, ..full(Kind::Recording(Box::new(recording))) }
+                let About { rate, header, .. } = recording.about();
+                let (rate, header) = (*rate, header.as_deref().and_then(|line| Header::parse(line).ok()));
+                Self { rate, header, ..full(Kind::Recording(Box::new(recording))) }
             }
         })
     }
