@@ -106,7 +106,8 @@ impl Card {
         let fail = |source| CardError::Open { path: path.to_owned(), source };
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(fail)?;
         let card = Self { path: path.to_owned(), file };
-        // Who opens a card first is its master. To ask again is refused, to a plain user as to root, only where somebody else is it.
+        // Who opens a card first is its master, and may ask again to be it (Linux 5.8). Who is refused, with EACCES as a plain user and with
+        // EBUSY as root, came second.
         match drm::Device::acquire_master_lock(&card).map_err(|error| error.raw_os_error()) {
             Err(Some(13 | 16)) => Err(CardError::Owned { path: path.to_owned() }),
             _ => Ok(card),
@@ -123,6 +124,8 @@ struct Plan {
     name: String,
     crtc: crtc::Handle,
     mode: Mode,
+    /// Why it is not the mode that was asked for.
+    remark: Option<String>,
 }
 
 /// The place in front of a screen, whether one is plugged in or not. Cards stay open while it is held, so that nobody else draws on them.
@@ -136,6 +139,8 @@ pub(super) struct Seat {
     /// What was on the screen before.
     former: Option<Former>,
     fitting: Fitting,
+    /// What was said last of what went wrong: it is not said again every second.
+    complaint: String,
 }
 
 #[derive(Debug)]
@@ -167,10 +172,11 @@ impl Seat {
             plan: None,
             former: None,
             fitting: Fitting::new(screen.scale),
+            complaint: String::new(),
         };
         match seat.look() {
             Ok(plan) => seat.plan = Some(plan),
-            Err(error @ CardError::NoScreen { .. }) => warn(&format!("{error}; waiting for one")),
+            Err(error @ CardError::NoScreen { .. }) => seat.complain(format!("{error}; waiting for one")),
             Err(error) => return Err(error),
         }
         Ok(seat)
@@ -181,9 +187,9 @@ impl Seat {
         loop {
             if let Some(plan) = self.plan.take() {
                 match self.show_on(&plan, newest) {
-                    Ok(End::Finished) => return self.leave(&plan),
-                    Ok(End::Unplugged) => warn(&format!("the screen at {} was unplugged or changed; looking for one", plan.name)),
-                    Err(error) => warn(&format!("show on {}: {error}; trying again every second", plan.name)),
+                    Ok(End::Finished) => return,
+                    Ok(End::Unplugged) => self.complain(format!("the screen at {} was unplugged or changed; looking for one", plan.name)),
+                    Err(error) => self.complain(format!("show on {}: {error}; trying again every second", plan.name)),
                 }
             }
             // One that fails at once is not to be tried more often than one that is away.
@@ -194,12 +200,28 @@ impl Seat {
         }
     }
 
+    fn complain(&mut self, line: String) {
+        if self.complaint != line {
+            warn(&line);
+            self.complaint = line;
+        }
+    }
+
+    /// Says where the picture is, once it is there.
+    fn announce(&mut self, plan: &Plan) {
+        self.complaint.clear();
+        let Plan { card, name, mode, remark, .. } = plan;
+        remark.iter().for_each(|remark| warn(remark));
+        let (width, height) = mode.size();
+        say(&format!("the picture is on {name} of {}, {width}x{height} at {} Hz", card.path.display(), mode.vrefresh()));
+    }
+
     /// Looks for a screen on the cards that are open, and on those that can be opened.
     fn look(&mut self) -> Result<Plan, CardError> {
         let named = self.screen.card.clone();
         let paths = named.clone().map_or_else(|| cards(&self.folder), |path| if path.exists() { vec![path] } else { vec![] });
         self.cards.retain(|card| paths.contains(&card.path));
-        let mut failed = (!paths.is_empty()).then_some(()).ok_or(CardError::NoCard { path: named }).err();
+        let mut failed = paths.is_empty().then_some(CardError::NoCard { path: named });
         let mut connectors = Vec::new();
         for path in paths {
             let card = match self.cards.iter().find(|card| card.path == path) {
@@ -222,20 +244,19 @@ impl Seat {
                 Err(source) => failed = Some(worse(failed, CardError::Open { path, source })),
             }
         }
-        let names = || connectors.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-        match (&self.screen.connector, failed) {
-            (Some(wanted), _) if !connectors.is_empty() && !connectors.iter().any(|(name, _)| name == wanted) => {
-                Err(CardError::NoConnector { connector: wanted.clone(), offered: names() })
+        let names = || connectors.join(", ");
+        // A card without connectors is one that only computes, and no reason for anything.
+        Err(match (&self.screen.connector, failed) {
+            (_, Some(error)) if connectors.is_empty() || matches!(error, CardError::Owned { .. }) => error,
+            (Some(wanted), _) if !connectors.is_empty() && !connectors.contains(wanted) => {
+                CardError::NoConnector { connector: wanted.clone(), offered: names() }
             }
-            // A card without connectors is one that only computes.
-            (_, None) => Err(CardError::NoScreen { connectors: names() }),
-            (_, Some(error)) if connectors.is_empty() || matches!(error, CardError::Owned { .. }) => Err(error),
-            _ => Err(CardError::NoScreen { connectors: names() }),
-        }
+            _ => CardError::NoScreen { connectors: names() },
+        })
     }
 
     fn show_on(&mut self, plan: &Plan, newest: &Newest<Colored>) -> io::Result<End> {
-        let Plan { card, connector, name, crtc, mode } = plan;
+        let Plan { card, connector, crtc, mode, .. } = plan;
         if self.former.is_none() {
             self.former = Some(Former { card: card.path.clone(), connector: *connector, crtc: card.get_crtc(*crtc)? });
         }
@@ -244,17 +265,21 @@ impl Seat {
         let [a, b] = &mut buffers;
         let mut sides = [Side::new(card, a)?, Side::new(card, b)?];
         card.set_crtc(*crtc, Some(sides[0].frame), (0, 0), &[*connector], Some(*mode))?;
-        say(&format!("the picture is on {name} of {}, {}x{} at {} Hz", card.path.display(), size.0, size.1, mode.vrefresh()));
         let watch = Watch::start(card, *connector, *mode)?;
         let mut flipping = Flipping { since: None, works: None };
         let mut seen: Option<Arc<Colored>> = None;
         let mut back = 1;
+        let mut is_announced = false;
         loop {
             if watch.is_over() {
                 return Ok(End::Unplugged);
             }
             if !flipping.is_over(card)? {
                 continue;
+            }
+            if seen.is_some() && !is_announced {
+                is_announced = true;
+                self.announce(plan);
             }
             let colored = match newest.wait_for_newer(seen.as_ref(), PATIENCE) {
                 Awaited::Newer(colored) => colored,
@@ -293,10 +318,6 @@ impl Seat {
             let _ = card.set_crtc(crtc.handle(), crtc.framebuffer(), position, &[connector], crtc.mode());
         }
     }
-
-    fn leave(&self, plan: &Plan) {
-        let _ = drm::Device::release_master_lock(&*plan.card);
-    }
 }
 
 /// That a screen has another owner says more than that some other card is no display.
@@ -315,34 +336,35 @@ fn cards(folder: &Path) -> Vec<PathBuf> {
     numbers.into_iter().map(|number| folder.join(format!("card{number}"))).collect()
 }
 
-/// What to show with on this card, if a screen is plugged in. Adds the card's connectors, and whether they have one.
-fn plan(card: &Arc<Card>, screen: &Screen, connectors: &mut Vec<(String, bool)>) -> io::Result<Option<Plan>> {
+/// What to show with on this card, if a screen is plugged in. Adds the names of the card's connectors.
+fn plan(card: &Arc<Card>, screen: &Screen, connectors: &mut Vec<String>) -> io::Result<Option<Plan>> {
     let resources = card.resource_handles()?;
     for &handle in resources.connectors() {
         let Ok(info) = card.get_connector(handle, true) else { continue };
         let name = info.to_string();
         let is_connected = info.state() == State::Connected;
         let wanted = screen.connector.as_ref().is_none_or(|wanted| *wanted == name);
-        connectors.push((name.clone(), is_connected));
-        let (true, true, Some(mode)) = (wanted, is_connected, best_mode(&info, screen)) else { continue };
+        connectors.push(name.clone());
+        let (true, true, Some((mode, remark))) = (wanted, is_connected, best_mode(&info, screen.mode)) else { continue };
         let Some(crtc) = free_crtc(card, &resources, &info) else { continue };
-        return Ok(Some(Plan { card: Arc::clone(card), connector: handle, name, crtc, mode }));
+        return Ok(Some(Plan { card: Arc::clone(card), connector: handle, name, crtc, mode, remark }));
     }
     Ok(None)
 }
 
-/// The mode that was asked for, at its highest rate; else the one that the screen prefers; else its first.
-fn best_mode(info: &connector::Info, screen: &Screen) -> Option<Mode> {
+/// The mode that was asked for, at its highest rate; else the one that the screen prefers or else its first, and why it is not the other.
+fn best_mode(info: &connector::Info, wanted: Option<(u16, u16)>) -> Option<(Mode, Option<String>)> {
     let modes = info.modes();
-    let preferred = modes.iter().find(|mode| mode.mode_type().contains(ModeTypeFlags::PREFERRED)).or(modes.first()).copied();
-    let Some(wanted) = screen.mode else { return preferred };
-    let asked = modes.iter().filter(|mode| mode.size() == wanted).max_by_key(|mode| mode.vrefresh()).copied();
-    if asked.is_none() {
-        let mut sizes: Vec<_> = modes.iter().map(|mode| format!("{}x{}", mode.size().0, mode.size().1)).collect();
-        sizes.dedup();
-        warn(&format!("the screen at {info} has no mode {}x{}; it has {}", wanted.0, wanted.1, sizes.join(", ")));
+    let preferred = modes.iter().find(|mode| mode.mode_type().contains(ModeTypeFlags::PREFERRED)).or(modes.first());
+    let Some(wanted) = wanted else { return preferred.map(|&mode| (mode, None)) };
+    let asked = modes.iter().filter(|mode| mode.size() == wanted).max_by_key(|mode| mode.vrefresh());
+    if let Some(&asked) = asked {
+        return Some((asked, None));
     }
-    asked.or(preferred)
+    let mut sizes: Vec<_> = modes.iter().map(|mode| format!("{}x{}", mode.size().0, mode.size().1)).collect();
+    sizes.dedup();
+    let remark = format!("the screen at {info} has no mode {}x{}; it has {}", wanted.0, wanted.1, sizes.join(", "));
+    preferred.map(|&mode| (mode, Some(remark)))
 }
 
 /// The CRTC that drives the connector now, or else the first that can and drives no other.

@@ -1,7 +1,7 @@
 //! The framebuffer device, where there is no DRM: its shape from sysfs, its pixels by plain writes.
 
 use std::fs::{File, OpenOptions, read_to_string};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -24,6 +24,28 @@ struct Shape {
     stride: usize,
 }
 
+/// Escape sequences of the text console.
+const HIDE_CURSOR: &[u8] = b"\x1b[?25l";
+const SHOW_CURSOR: &[u8] = b"\x1b[?25h";
+
+/// The text console below the picture, whose cursor would blink in it. Who may not write to it has to live with that.
+#[derive(Debug)]
+struct Console(Option<File>);
+
+impl Console {
+    fn hide_cursor(path: &Path) -> Self {
+        let mut console = OpenOptions::new().append(true).open(path).ok();
+        let hidden = console.as_mut().is_some_and(|console| console.write_all(HIDE_CURSOR).is_ok());
+        Self(console.filter(|_| hidden))
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        let _ = self.0.as_mut().map(|console| console.write_all(SHOW_CURSOR));
+    }
+}
+
 /// An opened framebuffer device.
 #[derive(Debug)]
 pub(super) struct Framebuffer {
@@ -36,14 +58,15 @@ pub(super) struct Framebuffer {
     /// Where the last picture was; around it is black.
     placed: Option<Place>,
     image: Vec<u8>,
+    _console: Console,
 }
 
 impl Framebuffer {
-    /// Opens a device and asks `sysfs` for its shape.
+    /// Opens a device and asks `sysfs` for its shape. Takes the cursor away from `console`, for as long as the picture is there.
     ///
     /// # Errors
     /// What the system said, or that the shape is not one that is known.
-    pub(super) fn open(device: &Path, sysfs: &Path, scale: Scale) -> io::Result<Self> {
+    pub(super) fn open(device: &Path, sysfs: &Path, console: &Path, scale: Scale) -> io::Result<Self> {
         let shape = shape(device, sysfs)?;
         let file = OpenOptions::new().write(true).open(device)?;
         Ok(Self {
@@ -54,6 +77,7 @@ impl Framebuffer {
             fitting: Fitting::new(scale),
             placed: None,
             image: Vec::new(),
+            _console: Console::hide_cursor(console),
         })
     }
 
@@ -240,7 +264,9 @@ mod tests {
             Arc::new(Colored { picture: Picture { luma: plane(luma), cb: plane(128), cr: plane(128) }, ..Colored::blank() })
         };
         let newest = Newest::default();
-        let mut framebuffer = Framebuffer::open(&device, folder.path(), Scale::Smooth).unwrap();
+        let console = folder.path().join("tty0");
+        fs::write(&console, []).unwrap();
+        let mut framebuffer = Framebuffer::open(&device, folder.path(), &console, Scale::Smooth).unwrap();
         framebuffer.write(&grey(6, 3, 200)).unwrap();
         framebuffer.write(&grey(2, 2, 7)).unwrap();
         let bytes = fs::read(&device).unwrap();
@@ -250,9 +276,9 @@ mod tests {
             let row: Vec<u8> = (0..7).map(|x| inside(x, y)).collect();
             assert_eq!(row, [0, 7, 7, 7, 0, 0, 0], "row {y}");
         }
-        newest.put(grey(6, 3, 200));
         newest.end();
         framebuffer.show(&newest);
+        assert_eq!(fs::read(&console).unwrap(), [HIDE_CURSOR, SHOW_CURSOR].concat());
     }
 
     #[test]

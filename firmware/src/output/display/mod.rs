@@ -97,7 +97,7 @@ impl Display {
     /// # Errors
     /// [`Exit::CannotCreate`] if there is none, or one of an unknown kind.
     pub fn framebuffer(device: &Path, scale: Scale) -> Result<Self> {
-        let framebuffer = framebuffer::Framebuffer::open(device, Path::new("/sys"), scale);
+        let framebuffer = framebuffer::Framebuffer::open(device, Path::new("/sys"), Path::new("/dev/tty0"), scale);
         let framebuffer = framebuffer.or_fail(Exit::CannotCreate, || format!("open framebuffer {}", device.display()))?;
         Self::start(move |newest| framebuffer.show(newest))
     }
