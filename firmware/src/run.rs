@@ -15,7 +15,8 @@ use crate::errors::{Exit, Failure, OrFail, Result, say, warn};
 use crate::input::{Feed, Frame, Source, capture};
 use crate::kiosk::Heart;
 use crate::model;
-use crate::output::{Output, Page, Pngs, Sink, Video};
+use crate::output::display::Scale;
+use crate::output::{Display, Output, Page, Pngs, Sink, V4l2, Video};
 use crate::pipeline::{self, Controls, Flow};
 use crate::recording::{About, Recorder};
 use crate::remote::Remote;
@@ -70,7 +71,7 @@ pub fn run(request: Request) -> Result<()> {
     let remote = Remote::new(Choices::default());
     let outputs = sinks.iter().map(|sink| open(sink, &header, &remote.0)).collect::<Result<Vec<_>>>()?;
     // Somebody who watches wants to see a recording at its own pace; a file wants it soon.
-    let watched = outputs.iter().any(|output| matches!(output, Output::Page(_)));
+    let watched = outputs.iter().any(Output::is_live);
     let paced = input == Source::TestPattern || watched && !matches!(input, Source::Camera(_) | Source::Stdin);
     let flow = if live || input.is_live() { Flow::Live } else { Flow::Lossless };
     let replaying = feed.recording();
@@ -87,6 +88,9 @@ pub fn run(request: Request) -> Result<()> {
 
 fn open(sink: &Sink, header: &Header, remote: &Remote) -> Result<Output> {
     Ok(match sink {
+        Sink::Display(screen) => Output::Display(Display::open(screen)?),
+        Sink::Fbdev(device) => Output::Display(Display::framebuffer(device, Scale::Smooth)?),
+        Sink::V4l2(device) => Output::V4l2(V4l2::open(device)?),
         Sink::Page(address) => {
             let page = Page::listen(address, remote.clone())?;
             say(&format!("open http://{}/ in a browser", page.address()));

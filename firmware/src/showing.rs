@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use autochrome_model::Plane;
+
 use crate::coloring::Colored;
 use crate::errors::{Result, say};
 use crate::kiosk::Heart;
@@ -18,6 +20,8 @@ const STALE: Duration = Duration::from_millis(800);
 /// How often a placard that no longer changes is shown again.
 const PLACARD_PERIOD: Duration = Duration::from_secs(1);
 const STANDS_STILL: &str = "the picture stands still";
+/// What a picture that is kept says of itself.
+const FROZEN: &str = "frozen";
 
 /// The outputs thread's work.
 pub struct Showing {
@@ -83,11 +87,12 @@ impl Showing {
         if let Some((absence, _)) = &self.absence {
             self.statistics.absent(absence, now);
         }
-        let shown = if colored.settings.freeze { self.frozen.get_or_insert_with(|| Arc::clone(colored)) } else { colored };
-        let shown = Arc::clone(shown);
-        if !colored.settings.freeze {
+        let shown = if colored.settings.freeze {
+            Arc::clone(self.frozen.get_or_insert_with(|| Arc::new(frozen(colored))))
+        } else {
             self.frozen = None;
-        }
+            Arc::clone(colored)
+        };
         self.tell();
         self.heart.beat();
         self.placard_at = None;
@@ -130,4 +135,11 @@ impl Showing {
     fn tell(&mut self) {
         self.status.snapshot.put(Arc::new(self.statistics.now().clone()));
     }
+}
+
+/// A copy that says what it is.
+fn frozen(colored: &Colored) -> Colored {
+    let mut picture = colored.picture.clone();
+    placard::mark(&mut picture, colored.range, FROZEN);
+    Colored { picture, before: Plane::default(), model: Arc::clone(&colored.model), ..*colored }
 }

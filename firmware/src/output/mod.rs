@@ -1,8 +1,10 @@
-//! Where pictures go: the live page, a Y4M file or pipe, folders of PNGs, or nowhere.
+//! Where pictures go: a screen, the live page, other programs, a Y4M file or pipe, folders of PNGs, or nowhere.
 
+pub mod display;
 pub mod page;
 pub mod pairs;
 pub mod pngs;
+mod v4l2;
 mod video;
 
 use std::ops::ControlFlow;
@@ -13,14 +15,22 @@ use crate::coloring::Colored;
 use crate::errors::{Failure, Result};
 use crate::statistics::Snapshot;
 
+pub use display::{Display, Screen};
 pub use page::Page;
 pub use pairs::Pairs;
 pub use pngs::Pngs;
+pub use v4l2::V4l2;
 pub use video::Video;
 
 /// What `--output` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sink {
+    /// `display:`, `display:HDMI-A-1`, `display:/dev/dri/card1`, with options: a screen.
+    Display(Screen),
+    /// `fbdev:/dev/fb0`: a framebuffer.
+    Fbdev(PathBuf),
+    /// `v4l2:/dev/videoN`: an output device that other programs read like a camera.
+    V4l2(PathBuf),
     /// `http://ADDR`: the live page.
     Page(String),
     /// `file.y4m`
@@ -42,6 +52,16 @@ impl Sink {
         if let Some(address) = uri.strip_prefix("http://") {
             return Ok(Self::Page(address.trim_end_matches('/').to_owned()));
         }
+        if let Some(screen) = uri.strip_prefix("display:") {
+            return Screen::parse(screen).map(Self::Display);
+        }
+        for (scheme, sink) in [("fbdev:", Self::Fbdev as fn(PathBuf) -> Self), ("v4l2:", Self::V4l2)] {
+            match uri.strip_prefix(scheme) {
+                Some("") => return Err(Failure::usage(format!("output {uri}: it wants a device, as in {scheme}/dev/..."))),
+                Some(device) => return Ok(sink(device.into())),
+                None => {}
+            }
+        }
         let path = PathBuf::from(uri);
         let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
         match (uri, extension.as_deref()) {
@@ -51,7 +71,8 @@ impl Sink {
             (_, Some("y4m")) => Ok(Self::Y4m(path)),
             (_, None) if !uri.is_empty() => Ok(Self::Pngs(path)),
             _ => Err(Failure::usage(format!(
-                "output {uri}: not a kind of output; there are http://ADDRESS:PORT, FILE.y4m, -, a folder, and null"
+                "output {uri}: not a kind of output; there are display:, http://ADDRESS:PORT, v4l2:DEVICE, fbdev:DEVICE, FILE.y4m, -, \
+                 a folder, and null"
             ))),
         }
     }
@@ -59,6 +80,10 @@ impl Sink {
 
 /// An opened output.
 pub enum Output {
+    /// A screen, or a framebuffer.
+    Display(Display),
+    /// An output device that other programs read.
+    V4l2(V4l2),
     /// The live page.
     Page(Page),
     /// A stream of YUV4MPEG2.
@@ -78,6 +103,8 @@ impl Output {
     /// [`Exit::Broken`](crate::errors::Exit::Broken) and its kind, where writing fails.
     pub fn show(&mut self, colored: &Arc<Colored>, snapshot: &Snapshot) -> Result<ControlFlow<()>> {
         match self {
+            Self::Display(display) => display.show(colored),
+            Self::V4l2(device) => device.show(colored),
             Self::Page(page) => page.show(colored, snapshot),
             Self::Video(video) => return video.show(colored),
             Self::Pngs(pngs) => pngs.show(colored)?,
@@ -89,7 +116,7 @@ impl Output {
 
     /// Whether somebody looks at this output now, and should be told where there is no picture.
     pub fn is_live(&self) -> bool {
-        matches!(self, Self::Page(_))
+        matches!(self, Self::Display(_) | Self::V4l2(_) | Self::Page(_))
     }
 
     /// Says that no frame will follow.
@@ -99,7 +126,7 @@ impl Output {
     pub fn finish(&mut self) -> Result<()> {
         match self {
             Self::Pairs(pairs) => pairs.finish(),
-            Self::Page(_) | Self::Video(_) | Self::Pngs(_) | Self::Null => Ok(()),
+            Self::Display(_) | Self::V4l2(_) | Self::Page(_) | Self::Video(_) | Self::Pngs(_) | Self::Null => Ok(()),
         }
     }
 }
@@ -115,6 +142,10 @@ mod tests {
         let cases = [
             ("http://127.0.0.1:8080", Sink::Page("127.0.0.1:8080".into())),
             ("http://[::1]:80/", Sink::Page("[::1]:80".into())),
+            ("display:", Sink::Display(Screen::default())),
+            ("display:HDMI-A-1", Sink::Display(Screen { connector: Some("HDMI-A-1".into()), ..Screen::default() })),
+            ("fbdev:/dev/fb0", Sink::Fbdev("/dev/fb0".into())),
+            ("v4l2:/dev/video9", Sink::V4l2("/dev/video9".into())),
             ("-", Sink::Stdout),
             ("null", Sink::Null),
             ("a/b.y4m", Sink::Y4m("a/b.y4m".into())),
@@ -125,7 +156,7 @@ mod tests {
         for (uri, expected) in cases {
             assert_eq!(Sink::parse(uri).unwrap(), expected, "{uri}");
         }
-        for uri in ["a.mp4", "", "a.png"] {
+        for uri in ["a.mp4", "", "a.png", "fbdev:", "v4l2:", "display:?mode=big"] {
             assert!(Sink::parse(uri).is_err(), "{uri}");
         }
     }
