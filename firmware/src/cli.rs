@@ -10,9 +10,10 @@ use std::str::FromStr;
 use autochrome_model::LumaRange;
 use lexopt::prelude::*;
 
-use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone, say};
+use crate::errors::{Exit, Failure, OrFail, Result, fail, reader_is_gone};
 use crate::input::Source;
 use crate::output::Sink;
+use crate::output::page::Access;
 use crate::settings::Command;
 use crate::{bench, calibrate, colorize, config, console, demo, doctor, list_cameras, model, panel, record, run};
 
@@ -55,7 +56,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&failure.to_string());
+            fail(&failure);
             failure.exit.into()
         }
     }
@@ -111,12 +112,14 @@ fn parse(arguments: Vec<OsString>) -> Result<Task> {
 }
 
 fn parse_demo(mut parser: lexopt::Parser) -> Result<Task> {
-    let mut request = demo::Request { frames: None, out: None, listen: Some(demo::ADDRESS.to_owned()) };
+    let mut request = demo::Request { frames: None, out: None, listen: Some(demo::ADDRESS.to_owned()), access: Access::default() };
     while let Some(argument) = next(&mut parser)? {
         match argument {
             Long("frames") => request.frames = Some(frames(&mut parser)?),
             Long("out") => request.out = Some(path(&mut parser)?),
             Long("listen") => request.listen = Some(text(&mut parser)?).filter(|address| address != "none"),
+            Long("token-file") => request.access.token_file = Some(path(&mut parser)?),
+            Long("host") => request.access.hosts.push(text(&mut parser)?),
             other => return help_or_unexpected(other),
         }
     }
@@ -125,7 +128,7 @@ fn parse_demo(mut parser: lexopt::Parser) -> Result<Task> {
 
 fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
     let mut input = None;
-    let (mut outputs, mut settings) = (Vec::new(), Vec::new());
+    let (mut outputs, mut settings, mut access) = (Vec::new(), Vec::new(), Access::default());
     let (mut model, mut range, mut frame_limit, mut fps, mut console, mut live) = (None, None, None, None, None, false);
     while let Some(argument) = next(&mut parser)? {
         match argument {
@@ -147,6 +150,8 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
             Long("fps") => fps = Some(number::<u32>("--fps", &mut parser)?).filter(|&fps| fps > 0),
             Long("live") => live = true,
             Long("console") => console = Some(console::Port::parse(&text(&mut parser)?)),
+            Long("token-file") => access.token_file = Some(path(&mut parser)?),
+            Long("host") => access.hosts.push(text(&mut parser)?),
             other => return help_or_unexpected(other),
         }
     }
@@ -157,7 +162,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
     if outputs.iter().filter(|&sink| *sink == Sink::Stdout).count() > 1 {
         return Err(Failure::usage("standard output can be written to only once"));
     }
-    Ok(Task::Run(Box::new(run::Request { input, outputs, model, settings, range, frames: frame_limit, live, fps, console })))
+    Ok(Task::Run(Box::new(run::Request { input, outputs, model, settings, range, frames: frame_limit, live, fps, console, access })))
 }
 
 fn parse_colorize(mut parser: lexopt::Parser) -> Result<Task> {
@@ -259,8 +264,9 @@ mod tests {
 
     #[test]
     fn commands_are_understood() {
-        let demo = demo::Request { frames: Some(250), out: Some("d".into()), listen: None };
-        assert_eq!(parsed("demo --frames 250 --out d --listen none").unwrap(), Task::Demo(demo));
+        let access = Access { token_file: Some("t".into()), hosts: vec!["kiosk.example".into()] };
+        let demo = demo::Request { frames: Some(250), out: Some("d".into()), listen: None, access };
+        assert_eq!(parsed("demo --frames 250 --out d --listen none --host kiosk.example --token-file t").unwrap(), Task::Demo(demo));
         let bench = Task::Bench { model: Some("m.onnx".into()), threads: 2, frames: 100, json: true };
         assert_eq!(parsed("bench --json --model m.onnx --threads=2").unwrap(), bench);
         let settings = vec![Command::Temperature(0.5)];

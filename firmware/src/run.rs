@@ -13,8 +13,9 @@ use crate::coloring::{Colored, Coloring};
 use crate::console;
 use crate::errors::{Exit, Failure, OrFail, Result, say};
 use crate::input::{Feed, Frame, Source, capture};
-use crate::kiosk::Heart;
+use crate::kiosk::{self, Heart};
 use crate::model;
+use crate::output::page::Access;
 use crate::output::{Output, Page, Pngs, Sink, Video};
 use crate::pipeline::{self, Controls, Flow};
 use crate::remote::Remote;
@@ -43,6 +44,8 @@ pub struct Request {
     pub fps: Option<u32>,
     /// The serial console.
     pub console: Option<console::Port>,
+    /// Who may do what on the page.
+    pub access: Access,
 }
 
 /// Runs until the input ends, the frames are shown, or SIGINT or SIGTERM says so.
@@ -50,7 +53,7 @@ pub struct Request {
 /// # Errors
 /// Whatever ended it.
 pub fn run(request: Request) -> Result<()> {
-    let Request { input, outputs: sinks, model: file, settings, range, frames, live, fps, console } = request;
+    let Request { input, outputs: sinks, model: file, settings, range, frames, live, fps, console, access } = request;
     let colorizer = model::load(file.as_deref())?;
     let mut feed = Feed::open(&input)?;
     if let Some(range) = range {
@@ -63,7 +66,7 @@ pub fn run(request: Request) -> Result<()> {
     // Before anybody is told that there is something to see, and after what may wait for a pipe.
     let quit = quit_on_signal()?;
     let remote = Remote::new(Choices::default());
-    let outputs = sinks.iter().map(|sink| open(sink, &header, &remote.0)).collect::<Result<Vec<_>>>()?;
+    let outputs = sinks.iter().map(|sink| open(sink, &header, &access, &remote.0)).collect::<Result<Vec<_>>>()?;
     // Somebody who watches wants to see a recording at its own pace; a file wants it soon.
     let watched = outputs.iter().any(|output| matches!(output, Output::Page(_)));
     let paced = input == Source::TestPattern || watched && !matches!(input, Source::Camera(_) | Source::Stdin);
@@ -71,10 +74,10 @@ pub fn run(request: Request) -> Result<()> {
     Session { colorizer, feed, flow, period: paced.then(|| period(header.rate)), outputs, settings, frames, console, remote, quit }.run()
 }
 
-fn open(sink: &Sink, header: &Header, remote: &Remote) -> Result<Output> {
+fn open(sink: &Sink, header: &Header, access: &Access, remote: &Remote) -> Result<Output> {
     Ok(match sink {
         Sink::Page(address) => {
-            let page = Page::listen(address, remote.clone())?;
+            let page = Page::listen(address, access, remote.clone())?;
             say(&format!("open http://{}/ in a browser", page.address()));
             Output::Page(page)
         }
@@ -131,11 +134,13 @@ impl Session {
         }
         let controls = Controls { commands, quit };
         let source = move |outlet| capture(feed, period, outlet);
-        let color = move |frame, next: Option<&Frame>, commands: &[Command], into: &mut Colored| {
+        let color = move |frame: Frame, next: Option<&Frame>, commands: &[Command], into: &mut Colored| {
+            kiosk::inject("color", frame.sequence);
             commands.iter().for_each(|&command| coloring.set(command));
             coloring.color(frame, next, into)
         };
-        let showing = Showing::new(outputs, flow, Arc::clone(&remote.status), Heart::default());
+        let heart = Heart::new(Arc::clone(&remote.status));
+        let showing = Showing::new(outputs, flow, Arc::clone(&remote.status), heart);
         pipeline::run(flow, controls, source, color, move |inlet| showing.run(inlet, frames.unwrap_or(u64::MAX)))
     }
 }
@@ -152,6 +157,7 @@ pub fn quit_on_signal() -> Result<Receiver<()>> {
             if count > 0 {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
+            kiosk::stopping();
             let _ = quit_in.try_send(());
         }
     });
