@@ -8,6 +8,8 @@ mod program;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use program::Server;
@@ -286,24 +288,34 @@ fn size_of(server: &Server) -> (usize, usize) {
 #[test]
 fn attackers_do_not_take_a_viewers_frames() {
     let server = Server::start(&["--input", "test-pattern"]);
+    let (going, seen) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
     let mut viewer = Viewer::open(&server, "/stream.mjpg");
     viewer.picture();
+    let viewer = std::thread::spawn({
+        let (going, seen) = (Arc::clone(&going), Arc::clone(&seen));
+        move || {
+            while going.load(Relaxed) {
+                viewer.picture();
+                seen.fetch_add(1, Relaxed);
+            }
+        }
+    });
     let (_, kilobytes_before) = size_of(&server);
-    // Of all frames that were shown, the share that reached the viewer, in thousandths.
-    let frames = || state(&server)["frames"].as_u64().unwrap();
-    let mut share = |pictures: u64| {
-        viewer.picture();
-        let begun = frames();
-        (0..pictures).for_each(|_| drop(viewer.picture()));
-        pictures * 1000 / (frames() - begun).max(1)
+    // Of the next frames that are shown, the share that reaches the viewer, in thousandths.
+    let share = |frames: u64| {
+        let shown = || (state(&server)["frames"].as_u64().unwrap(), seen.load(Relaxed));
+        let (begun, mut now) = (shown(), shown());
+        while now.0 < begun.0 + frames {
+            std::thread::sleep(Duration::from_millis(50));
+            now = shown();
+        }
+        (now.1 - begun.1) * 1000 / (now.0 - begun.0)
     };
-    let undisturbed = share(30);
-    let going = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let attack = |what: fn(&str, &std::sync::atomic::AtomicBool)| {
-        let (address, going) = (server.address.clone(), std::sync::Arc::clone(&going));
+    let undisturbed = share(40);
+    let attack = |what: fn(&str, &AtomicBool)| {
+        let (address, going) = (server.address.clone(), Arc::clone(&going));
         std::thread::spawn(move || what(&address, &going))
     };
-    use std::sync::atomic::Ordering::Relaxed;
     let attackers = [
         // Half a request, and another connection, and another one: 500 open at a time.
         attack(|address, going| {
@@ -347,7 +359,7 @@ fn attackers_do_not_take_a_viewers_frames() {
     let attacked = share(60);
     let (threads, kilobytes) = size_of(&server);
     going.store(false, Relaxed);
-    attackers.into_iter().for_each(|attacker| attacker.join().unwrap());
+    attackers.into_iter().chain([viewer]).for_each(|thread| thread.join().unwrap());
     println!(
         "of 1000 frames the viewer got {undisturbed} undisturbed and {attacked} attacked; {threads} threads, {kilobytes_before} kB before, {kilobytes} kB"
     );
