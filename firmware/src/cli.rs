@@ -11,9 +11,10 @@ use autochrome_model::LumaRange;
 use lexopt::prelude::*;
 
 use crate::coloring::Conditions;
-use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone, say};
+use crate::errors::{Exit, Failure, OrFail, Result, fail, reader_is_gone};
 use crate::input::Source;
 use crate::output::Sink;
+use crate::output::page::Access;
 use crate::scene::Night;
 use crate::settings::Command;
 use crate::{bench, calibrate, colorize, config, console, demo, doctor, list_cameras, model, panel, record, run};
@@ -57,7 +58,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&failure.to_string());
+            fail(&failure);
             failure.exit.into()
         }
     }
@@ -113,12 +114,14 @@ fn parse(arguments: Vec<OsString>) -> Result<Task> {
 }
 
 fn parse_demo(mut parser: lexopt::Parser) -> Result<Task> {
-    let mut request = demo::Request { frames: None, out: None, listen: Some(demo::ADDRESS.to_owned()) };
+    let mut request = demo::Request { frames: None, out: None, listen: Some(demo::ADDRESS.to_owned()), access: Access::default() };
     while let Some(argument) = next(&mut parser)? {
         match argument {
             Long("frames") => request.frames = Some(frames(&mut parser)?),
             Long("out") => request.out = Some(path(&mut parser)?),
             Long("listen") => request.listen = Some(text(&mut parser)?).filter(|address| address != "none"),
+            Long("token-file") => request.access.token_file = Some(path(&mut parser)?),
+            Long("host") => request.access.hosts.push(text(&mut parser)?),
             other => return help_or_unexpected(other),
         }
     }
@@ -127,7 +130,7 @@ fn parse_demo(mut parser: lexopt::Parser) -> Result<Task> {
 
 fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
     let mut input = None;
-    let (mut outputs, mut settings) = (Vec::new(), Vec::new());
+    let (mut outputs, mut settings, mut access) = (Vec::new(), Vec::new(), Access::default());
     let (mut conditions, mut record) = (Conditions::default(), None);
     let (mut model, mut range, mut frame_limit, mut fps, mut console, mut live) = (None, None, None, None, None, false);
     while let Some(argument) = next(&mut parser)? {
@@ -159,6 +162,8 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
                 };
             }
             Long("console") => console = Some(console::Port::parse(&text(&mut parser)?)),
+            Long("token-file") => access.token_file = Some(path(&mut parser)?),
+            Long("host") => access.hosts.push(text(&mut parser)?),
             other => return help_or_unexpected(other),
         }
     }
@@ -181,6 +186,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
         live,
         fps,
         console,
+        access,
     })))
 }
 
@@ -283,8 +289,9 @@ mod tests {
 
     #[test]
     fn commands_are_understood() {
-        let demo = demo::Request { frames: Some(250), out: Some("d".into()), listen: None };
-        assert_eq!(parsed("demo --frames 250 --out d --listen none").unwrap(), Task::Demo(demo));
+        let access = Access { token_file: Some("t".into()), hosts: vec!["kiosk.example".into()] };
+        let demo = demo::Request { frames: Some(250), out: Some("d".into()), listen: None, access };
+        assert_eq!(parsed("demo --frames 250 --out d --listen none --host kiosk.example --token-file t").unwrap(), Task::Demo(demo));
         let bench = Task::Bench { model: Some("m.onnx".into()), threads: 2, frames: 100, json: true };
         assert_eq!(parsed("bench --json --model m.onnx --threads=2").unwrap(), bench);
         let settings = vec![Command::Temperature(0.5)];

@@ -8,6 +8,7 @@ use crate::coloring::Conditions;
 use crate::errors::Result;
 use crate::input::{Feed, Source, photos};
 use crate::model;
+use crate::output::page::Access;
 use crate::output::{Output, Page, Pairs};
 use crate::pipeline::Flow;
 use crate::remote::Remote;
@@ -26,6 +27,8 @@ pub struct Request {
     pub out: Option<PathBuf>,
     /// Where the page listens; nowhere if absent.
     pub listen: Option<String>,
+    /// Who may do what on the page.
+    pub access: Access,
 }
 
 /// Runs the demo.
@@ -40,7 +43,7 @@ pub fn run(request: &Request) -> Result<()> {
         outputs.push(Output::Pairs(Pairs::create(folder)?));
     }
     if let Some(address) = &request.listen {
-        let page = Page::listen(address, remote.0.clone())?;
+        let page = Page::listen(address, &request.access, remote.0.clone())?;
         // Whoever closed our standard output does not want to know.
         let _ = writeln!(std::io::stdout(), "Open http://{}/ in a browser", page.address());
         outputs.push(Output::Page(page));

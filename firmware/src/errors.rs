@@ -1,7 +1,8 @@
 //! How the program fails: every failure carries the exit code that says what kind it is.
 
+mod log;
+
 use std::fmt;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// The program's exit codes; 64 and above are those of `sysexits.h`.
@@ -99,12 +100,18 @@ impl From<autochrome_model::ModelError> for Failure {
 
 /// Writes one line to standard error. Whoever closed it does not want to know, and that is no reason to end.
 pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "autochrome: {line}");
+    log::write(log::Priority::Info, line);
 }
 
-/// Writes one line of warning to standard error: something is wrong, and the picture goes on.
+/// Writes one line of warning to standard error: something is wrong, and the picture goes on. The same line again within a minute is only
+/// counted, so that what goes wrong with every frame does not fill a disk.
 pub fn warn(line: &str) {
-    say(&format!("warning: {line}"));
+    log::warn(line);
+}
+
+/// Writes why the program ends to standard error.
+pub fn fail(failure: &Failure) {
+    log::write(log::Priority::Error, &failure.to_string());
 }
 
 /// Whether writing failed because the other end went away.

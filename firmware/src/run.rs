@@ -13,9 +13,10 @@ use crate::coloring::{Colored, Coloring, Conditions};
 use crate::console;
 use crate::errors::{Exit, Failure, OrFail, Result, say, warn};
 use crate::input::{Feed, Frame, Source, capture};
-use crate::kiosk::Heart;
+use crate::kiosk::{self, Heart};
 use crate::model;
 use crate::output::display::Scale;
+use crate::output::page::Access;
 use crate::output::{Display, Output, Page, Pngs, Sink, V4l2, Video};
 use crate::pipeline::{self, Controls, Flow};
 use crate::recording::{About, Recorder};
@@ -49,6 +50,8 @@ pub struct Request {
     pub fps: Option<u32>,
     /// The serial console.
     pub console: Option<console::Port>,
+    /// Who may do what on the page.
+    pub access: Access,
 }
 
 /// Runs until the input ends, the frames are shown, or SIGINT or SIGTERM says so.
@@ -56,7 +59,7 @@ pub struct Request {
 /// # Errors
 /// Whatever ended it.
 pub fn run(request: Request) -> Result<()> {
-    let Request { input, outputs: sinks, model: file, settings, conditions, record, range, frames, live, fps, console } = request;
+    let Request { input, outputs: sinks, model: file, settings, conditions, record, range, frames, live, fps, console, access } = request;
     let colorizer = model::load(file.as_deref())?;
     let mut feed = Feed::open(&input)?;
     if let Some(range) = range {
@@ -69,7 +72,7 @@ pub fn run(request: Request) -> Result<()> {
     // Before anybody is told that there is something to see, and after what may wait for a pipe.
     let quit = quit_on_signal()?;
     let remote = Remote::new(Choices::default());
-    let outputs = sinks.iter().map(|sink| open(sink, &header, &remote.0)).collect::<Result<Vec<_>>>()?;
+    let outputs = sinks.iter().map(|sink| open(sink, &header, &access, &remote.0)).collect::<Result<Vec<_>>>()?;
     // Somebody who watches wants to see a recording at its own pace; a file wants it soon.
     let watched = outputs.iter().any(Output::is_live);
     let paced = input == Source::TestPattern || watched && !matches!(input, Source::Camera(_) | Source::Stdin);
@@ -86,13 +89,13 @@ pub fn run(request: Request) -> Result<()> {
     Session { colorizer, feed, flow, period, outputs, settings, conditions, recorder, frames, console, remote, quit }.run()
 }
 
-fn open(sink: &Sink, header: &Header, remote: &Remote) -> Result<Output> {
+fn open(sink: &Sink, header: &Header, access: &Access, remote: &Remote) -> Result<Output> {
     Ok(match sink {
         Sink::Display(screen) => Output::Display(Display::open(screen)?),
         Sink::Fbdev(device) => Output::Display(Display::framebuffer(device, Scale::Smooth)?),
         Sink::V4l2(device) => Output::V4l2(V4l2::open(device)?),
         Sink::Page(address) => {
-            let page = Page::listen(address, remote.clone())?;
+            let page = Page::listen(address, access, remote.clone())?;
             say(&format!("open http://{}/ in a browser", page.address()));
             Output::Page(page)
         }
@@ -157,6 +160,7 @@ impl Session {
         let mut recorder = self.recorder;
         let mut settings = Some(settings);
         let color = move |mut frame: Frame, next: Option<&Frame>, commands: &[Command], into: &mut Colored| {
+            kiosk::inject("color", frame.sequence);
             // What a run starts with are changes before its first frame, so that a recording holds them too.
             let effective = match settings.take() {
                 Some(first) => coloring.prepare(&frame, &[&first, commands].concat()),
@@ -165,7 +169,7 @@ impl Session {
             record_frame(&mut recorder, &mut frame, effective, &remote.choices);
             coloring.color(frame, next, into)
         };
-        let showing = Showing::new(outputs, flow, status, Heart::default());
+        let showing = Showing::new(outputs, flow, Arc::clone(&status), Heart::new(status));
         pipeline::run(flow, controls, source, color, move |inlet| showing.run(inlet, frames.unwrap_or(u64::MAX)))
     }
 }
@@ -190,6 +194,7 @@ pub fn quit_on_signal() -> Result<Receiver<()>> {
             if count > 0 {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
+            kiosk::stopping();
             let _ = quit_in.try_send(());
         }
     });

@@ -8,7 +8,7 @@ use autochrome_model::Plane;
 
 use crate::coloring::Colored;
 use crate::errors::{Result, say};
-use crate::kiosk::Heart;
+use crate::kiosk::{self, Heart};
 use crate::output::Output;
 use crate::pipeline::{Absence, Arrival, Event, Flow, Inlet};
 use crate::placard;
@@ -53,15 +53,17 @@ impl Showing {
     /// Those of the outputs.
     pub fn run(mut self, inlet: Inlet, frames: u64) -> Result<()> {
         for event in inlet {
+            kiosk::inject("outputs", self.statistics.now().frames);
             let now = Instant::now();
             let going = match event {
                 Event::Picture(arrival) => self.picture(&arrival, now)?,
                 Event::Absent(absence) => {
-                    self.heart.beat();
                     let since = self.absence.take().map_or(now, |(_, since)| since);
                     self.statistics.absent(&absence, now);
                     self.absence = Some((absence, since));
-                    self.placard(now)?
+                    let going = self.placard(now)?;
+                    self.heart.beat(now);
+                    going
                 }
                 Event::Quiet => self.placard(now)?,
             };
@@ -94,7 +96,6 @@ impl Showing {
             Arc::clone(colored)
         };
         self.tell();
-        self.heart.beat();
         self.placard_at = None;
         for output in &mut self.outputs {
             if output.show(&shown, self.statistics.now())?.is_break() {
@@ -102,6 +103,7 @@ impl Showing {
             }
         }
         self.last = Some((shown, now));
+        self.heart.beat(now);
         Ok(ControlFlow::Continue(()))
     }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::kiosk::Pulses;
 use crate::newest::Newest;
 use crate::statistics::Snapshot;
 
@@ -12,6 +13,8 @@ pub struct Status {
     pub snapshot: Newest<Snapshot>,
     /// From the thermal ladder, if there is one.
     pub heat: Newest<Heat>,
+    /// From every thread that pictures do not go through.
+    pub pulses: Pulses,
 }
 
 /// How warm the processor is, and what is done about it.

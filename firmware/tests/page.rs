@@ -8,6 +8,8 @@ mod program;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use program::Server;
@@ -21,13 +23,19 @@ fn connect(server: &Server) -> TcpStream {
 
 /// Sends a request, and returns the answer's status and body.
 fn ask(server: &Server, line: &str) -> (u16, Vec<u8>) {
+    let (status, _, body) = ask_with(server, line, &format!("Host: {}\r\n", server.address));
+    (status, body)
+}
+
+/// Sends a request with these header lines, and returns the answer's status, header lines and body.
+fn ask_with(server: &Server, line: &str, headers: &str) -> (u16, String, Vec<u8>) {
     let mut stream = connect(server);
-    write!(stream, "{line} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address).unwrap();
+    write!(stream, "{line} HTTP/1.1\r\n{headers}\r\n").unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&answer)));
     let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
-    (status, answer[end + 4..].to_vec())
+    (status, String::from_utf8_lossy(&answer[..end]).into_owned(), answer[end + 4..].to_vec())
 }
 
 fn state(server: &Server) -> serde_json::Value {
@@ -53,7 +61,7 @@ struct Viewer(BufReader<TcpStream>);
 impl Viewer {
     fn open(server: &Server, path: &str) -> Self {
         let mut stream = connect(server);
-        write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address).unwrap();
         Self(BufReader::new(stream))
     }
 
@@ -89,6 +97,12 @@ fn every_address_answers_as_documented() {
     for key in ["fps", "dropped", "skipped", "frames", "cuts", "saturation", "temperature", "width", "height", "age_ms"] {
         assert!(state[key].is_number(), "{key}: {state}");
     }
+    for (key, value) in
+        [("absent", "null"), ("heat", "null"), ("access", "\"open\""), ("freeze", "false"), ("presets", "[]"), ("viewers", "0")]
+    {
+        assert_eq!(state[key].to_string(), value, "{key}: {state}");
+    }
+    assert!(state["faults"]["short"].is_number() && state["mix"].is_number());
     assert!(state["latency_ms"]["p50"].is_number() && state["latency_ms"]["p95"].is_number() && state["model"].is_string());
     let cases = [
         ("HEAD /", 200, ""),
@@ -101,7 +115,10 @@ fn every_address_answers_as_documented() {
         ("PUT /set", 405, "not a request"),
         ("POST /set", 400, "no setting"),
         ("POST /set?saturation=9", 400, "outside 0 to 4"),
-        ("POST /set?saturation=1&hue=2", 400, "no setting \"hue\""),
+        ("POST /set?saturation=1&zoom=2", 400, "no setting \"zoom\""),
+        ("POST /set?preset=warm", 400, "no preset \"warm\""),
+        ("GET /sign-in", 405, "not this way"),
+        ("POST /metrics", 405, "not this way"),
         ("nonsense", 400, "not a request"),
     ];
     for (line, expected, part) in cases {
@@ -120,6 +137,234 @@ fn ask_carelessly(server: &Server, line: &str) -> Option<u16> {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).ok()?;
     std::str::from_utf8(&answer[9..12]).ok()?.parse().ok()
+}
+
+#[test]
+fn metrics_are_in_the_text_format_and_only_grow() {
+    let server = Server::start(&["--input", "test-pattern"]);
+    wait_for(&server, "GET /healthz", |status, _| status == 200);
+    let mut viewer = Viewer::open(&server, "/stream.mjpg");
+    viewer.picture();
+    let read = || {
+        let (status, headers, body) = ask_with(&server, "GET /metrics", "Host: localhost\r\n");
+        assert!(status == 200 && headers.contains("text/plain; version=0.0.4"), "{headers}");
+        samples(std::str::from_utf8(&body).unwrap())
+    };
+    let before = read();
+    viewer.picture();
+    let after = read();
+    assert_eq!((before["autochrome_live"], before["autochrome_viewers"]), (1.0, 1.0));
+    for (name, value) in before.iter().filter(|(name, _)| name.contains("_total")) {
+        assert!(after[name] >= *value, "{name}");
+    }
+    assert!(after["autochrome_frames_total"] > 0.0 && after["autochrome_faults_total{kind=\"short\"}"] == 0.0);
+    assert!(after.keys().any(|name| name.starts_with("autochrome_build_info{version=\"")), "{after:?}");
+}
+
+/// Reads Prometheus' text format as strictly as it is described: names, one type for each family before its samples, no sample twice.
+fn samples(text: &str) -> std::collections::BTreeMap<String, f64> {
+    assert!(text.ends_with('\n'));
+    let (mut found, mut family) = (std::collections::BTreeMap::new(), String::new());
+    let mut families = Vec::new();
+    for line in text.lines() {
+        if let Some(about) = line.strip_prefix("# HELP ") {
+            family = about.split(' ').next().unwrap().to_owned();
+            assert!(!families.contains(&family), "{family} twice");
+            families.push(family.clone());
+        } else if let Some(about) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = about.split_once(' ').unwrap();
+            assert!(name == family && (kind == "counter") == name.ends_with("_total") && ["counter", "gauge"].contains(&kind), "{line}");
+        } else {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let bare = name.split('{').next().unwrap();
+            assert!(bare == family && bare.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{line}");
+            if let Some(labels) = name.strip_prefix(bare).filter(|labels| !labels.is_empty()) {
+                let labels = labels.strip_prefix('{').and_then(|labels| labels.strip_suffix("\"}")).unwrap_or_else(|| panic!("{line}"));
+                assert!(labels.split("\",").all(|label| label.split_once("=\"").is_some_and(|(_, value)| !value.contains('"'))), "{line}");
+            }
+            assert!(found.insert(name.to_owned(), value.parse().unwrap()).is_none(), "{line} twice");
+        }
+    }
+    found
+}
+
+#[test]
+fn only_the_devices_own_names_are_answered() {
+    let server = Server::start(&["--input", "test-pattern", "--host", "kiosk.museum.example"]);
+    let cases =
+        [("127.0.0.1:1", 200), ("localhost", 200), ("kiosk.museum.example:8080", 200), ("evil.example", 421), ("kiosk.evil.example", 421)];
+    for (host, expected) in cases {
+        for path in ["/", "/state", "/metrics"] {
+            let (status, _, body) = ask_with(&server, &format!("GET {path}"), &format!("Host: {host}\r\n"));
+            assert_eq!(status, expected, "{host} {path}: {}", String::from_utf8_lossy(&body[..body.len().min(99)]));
+        }
+    }
+    assert_eq!(ask_with(&server, "GET /", "").0, 400, "HTTP/1.1 has a Host");
+    assert_eq!(ask_with(&server, "GET /stream.mjpg", "Host: evil.example\r\n").0, 421);
+}
+
+#[test]
+fn beyond_loopback_changes_take_the_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "correct-horse\n").unwrap();
+    let start = |arguments: &[&str]| {
+        let arguments = [&["run", "--output", "http://0.0.0.0:0", "--input", "test-pattern"], arguments].concat();
+        let mut server = Server::of_talkative(program::program(&arguments).spawn().unwrap());
+        server.address = server.address.replace("0.0.0.0", "127.0.0.1");
+        server
+    };
+    let locked = start(&[]);
+    wait_for(&locked, "GET /healthz", |status, _| status == 200);
+    let (status, body) = ask(&locked, "POST /set?saturation=0");
+    assert!(status == 403 && String::from_utf8_lossy(&body).contains("--token-file"), "{status}");
+    assert_eq!(state(&locked)["access"], "locked");
+
+    let server = start(&["--token-file", file.to_str().unwrap()]);
+    wait_for(&server, "GET /healthz", |status, _| status == 200);
+    let host = format!("Host: {0}\r\nOrigin: http://{0}\r\n", server.address);
+    let post = |path: &str, headers: &str| ask_with(&server, &format!("POST {path}"), &format!("{host}{headers}"));
+    assert_eq!(state(&server)["access"], "needs-token");
+    assert_eq!(post("/set?saturation=0", "").0, 401);
+    assert_eq!(post("/set?saturation=0&token=correct-horse", "").0, 401, "not in an address");
+    assert_eq!(post("/sign-in", "Authorization: Bearer wrong-horse\r\n").0, 401);
+    assert_eq!(post("/set?saturation=0", "Authorization: Bearer correct-horse\r\n").0, 200);
+    let (status, headers, _) = post("/sign-in", "Authorization: Bearer correct-horse\r\n");
+    let cookie = headers.lines().find_map(|line| line.strip_prefix("Set-Cookie: ")).and_then(|line| line.split(';').next()).unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(post("/set?saturation=0.5", &format!("Cookie: {cookie}\r\n")).0, 200);
+    let foreign = format!("Host: {}\r\nOrigin: http://evil.example\r\nCookie: {cookie}\r\n", server.address);
+    assert_eq!(ask_with(&server, "POST /set?saturation=0.5", &foreign).0, 403);
+    assert_eq!(post("/set?saturation=0.5", "Cookie: autochrome=00000000000000000000000000000000\r\n").0, 401);
+    // What /state says of the one who asks.
+    let (_, _, body) = ask_with(&server, "GET /state", &format!("{host}Cookie: {cookie}\r\n"));
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap()["access"], "signed-in");
+    let guesses: Vec<u16> = (0..7).map(|_| post("/sign-in", "Authorization: Bearer wrong-horse\r\n").0).collect();
+    assert_eq!(guesses, [401, 401, 401, 401, 401, 429, 429]);
+
+    std::fs::write(&file, "short").unwrap();
+    let arguments = ["run", "--output", "http://127.0.0.1:0", "--input", "test-pattern", "--token-file", file.to_str().unwrap()];
+    let (code, said) = program::run(&arguments);
+    assert!(code == 78 && said.contains("8 to 256"), "{code} {said}");
+}
+
+#[test]
+fn nothing_but_the_page_is_reached_by_any_path() {
+    let server = Server::start(&["--input", "test-pattern"]);
+    let paths = [
+        "/../../etc/passwd",
+        "/..%2f..%2fetc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "//etc/passwd",
+        "/./state",
+        "/state/",
+        "/state/..",
+        "/page.html",
+        "/%00",
+        "/snapshot.jpg%00.html",
+        "/\\..\\..\\etc\\passwd",
+        "/....//....//etc/passwd",
+        "http://127.0.0.1/state",
+        "/STATE",
+        "/set;a=b",
+        "*",
+    ];
+    for path in paths {
+        let (status, body) = ask(&server, &format!("GET {path}"));
+        assert!([404, 400].contains(&status) && body.len() < 100, "{path}: {status} {}", String::from_utf8_lossy(&body));
+    }
+}
+
+/// Threads, and kilobytes of memory, of a program that runs.
+fn size_of(server: &Server) -> (usize, usize) {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let number = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    (number("Threads:"), number("VmRSS:"))
+}
+
+#[test]
+fn attackers_do_not_take_a_viewers_frames() {
+    let server = Server::start(&["--input", "test-pattern"]);
+    let (going, seen) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+    let mut viewer = Viewer::open(&server, "/stream.mjpg");
+    viewer.picture();
+    let viewer = std::thread::spawn({
+        let (going, seen) = (Arc::clone(&going), Arc::clone(&seen));
+        move || {
+            while going.load(Relaxed) {
+                viewer.picture();
+                seen.fetch_add(1, Relaxed);
+            }
+        }
+    });
+    let (_, kilobytes_before) = size_of(&server);
+    // Of the next frames that are shown, the share that reaches the viewer, in thousandths.
+    let share = |frames: u64| {
+        let shown = || (state(&server)["frames"].as_u64().unwrap(), seen.load(Relaxed));
+        let (begun, mut now) = (shown(), shown());
+        while now.0 < begun.0 + frames {
+            std::thread::sleep(Duration::from_millis(50));
+            now = shown();
+        }
+        (now.1 - begun.1) * 1000 / (now.0 - begun.0)
+    };
+    let undisturbed = share(40);
+    let attack = |what: fn(&str, &AtomicBool)| {
+        let (address, going) = (server.address.clone(), Arc::clone(&going));
+        std::thread::spawn(move || what(&address, &going))
+    };
+    let attackers = [
+        // Half a request, and another connection, and another one: 500 open at a time.
+        attack(|address, going| {
+            let mut open = std::collections::VecDeque::new();
+            while going.load(Relaxed) {
+                if let Ok(mut stream) = TcpStream::connect(address) {
+                    let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: ");
+                    open.push_back(stream);
+                }
+                if open.len() > 500 {
+                    open.pop_front();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        }),
+        // A header that has no end.
+        attack(|address, going| {
+            while going.load(Relaxed) {
+                let Ok(mut stream) = TcpStream::connect(address) else { continue };
+                let _ = stream.write_all(b"GET / HTTP/1.1\r\nX: ");
+                while going.load(Relaxed) && stream.write_all(&[b'a'; 4096]).is_ok() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }),
+        // Another device's name, and paths that lead elsewhere.
+        attack(|address, going| {
+            while going.load(Relaxed) {
+                let Ok(mut stream) = TcpStream::connect(address) else { continue };
+                let _ = stream.write_all(b"GET /../../etc/shadow HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+                let _ = stream.read(&mut [0; 512]);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }),
+    ];
+    // Until the house was full once; 3 threads of the pipeline, the page, signals, and the main one.
+    let begun = Instant::now();
+    while size_of(&server).0 < 30 && begun.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let attacked = share(60);
+    let (threads, kilobytes) = size_of(&server);
+    going.store(false, Relaxed);
+    attackers.into_iter().chain([viewer]).for_each(|thread| thread.join().unwrap());
+    println!(
+        "of 1000 frames the viewer got {undisturbed} undisturbed and {attacked} attacked; {threads} threads, {kilobytes_before} kB before, {kilobytes} kB"
+    );
+    assert!(attacked * 10 >= undisturbed.min(1000) * 9, "{attacked} of 1000 frames after {undisturbed}");
+    assert!(threads <= 64 && kilobytes < kilobytes_before + 32 * 1024, "{threads} threads, {kilobytes} kB after {kilobytes_before}");
 }
 
 #[test]

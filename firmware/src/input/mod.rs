@@ -19,6 +19,7 @@ use autochrome_model::{LumaRange, Plane};
 use serde::Serialize;
 
 use crate::errors::{Exit, Failure, OrFail, Result};
+use crate::kiosk;
 use crate::pipeline::Outlet;
 use crate::recording::{About, Recording, Replayed};
 use crate::y4m::{self, Header};
@@ -286,6 +287,7 @@ pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> 
     let mut due = begun;
     let mut luma = outlet.blank();
     loop {
+        kiosk::inject("camera", outlet.sent());
         match feed.next_frame(&mut luma)? {
             Next::Frame { anew } => {
                 if let Some(period) = period {

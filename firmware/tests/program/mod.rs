@@ -84,6 +84,18 @@ impl Server {
         Self { child, address, stderr }
     }
 
+    /// As [`of`](Self::of), for a program that says something else first.
+    pub(crate) fn of_talkative(mut child: Child) -> Self {
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("open http://") {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended");
+        }
+        let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+        Self { child, address, stderr }
+    }
+
     /// Tells the program to end, and returns its exit code and the rest of what it said.
     pub(crate) fn end(mut self, signal: &str) -> (i32, String) {
         let killed = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();

@@ -20,13 +20,48 @@ pub(super) enum Method {
     Post,
 }
 
-/// A request, without its headers: nothing here depends on them.
+/// A request, with those of its headers that something here depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) path: String,
     /// What stood after the question mark.
     pub(super) query: String,
+    /// What the other end calls this device, perhaps with a port; absent in HTTP/1.0.
+    pub(super) host: Option<String>,
+    /// The page that a browser sends this request from.
+    pub(super) origin: Option<String>,
+    /// What stood after `Bearer` in `Authorization`.
+    pub(super) bearer: Option<String>,
+    /// All cookies, as they came.
+    pub(super) cookies: String,
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: Status,
+    pub(super) content_type: &'static str,
+    /// Header lines of this answer alone, each with its end.
+    pub(super) headers: String,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn new(status: Status, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, content_type, headers: String::new(), body: body.into() }
+    }
+
+    /// A line for a person.
+    pub(super) fn text(status: Status, text: impl std::fmt::Display) -> Self {
+        Self::new(status, "text/plain; charset=utf-8", format!("{text}\n"))
+    }
+
+    /// With one more header line.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.push_str(&format!("{name}: {value}\r\n"));
+        self
+    }
 }
 
 /// The answers that are given.
@@ -34,8 +69,12 @@ pub(super) struct Request {
 pub(super) enum Status {
     Ok,
     BadRequest,
+    Unauthorized,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
+    Misdirected,
+    TooManyRequests,
     HeadTooLong,
     Unavailable,
 }
@@ -45,8 +84,12 @@ impl Status {
         match self {
             Self::Ok => "200 OK",
             Self::BadRequest => "400 Bad Request",
+            Self::Unauthorized => "401 Unauthorized",
+            Self::Forbidden => "403 Forbidden",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::Misdirected => "421 Misdirected Request",
+            Self::TooManyRequests => "429 Too Many Requests",
             Self::HeadTooLong => "431 Request Header Fields Too Large",
             Self::Unavailable => "503 Service Unavailable",
         }
@@ -82,7 +125,39 @@ pub(super) fn parse_head(bytes: &[u8]) -> Head {
     };
     let target = request.path.unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    Head::Request(Request { method, path: path.to_owned(), query: query.to_owned() })
+    let (path, query) = (path.to_owned(), query.to_owned());
+    let mut read = Request { method, path, query, host: None, origin: None, bearer: None, cookies: String::new() };
+    for header in request.headers.iter() {
+        // What is not ASCII is none of the values that are looked for.
+        let Some(value) = std::str::from_utf8(header.value).ok().filter(|value| value.is_ascii()) else { continue };
+        let name = header.name;
+        let once = if name.eq_ignore_ascii_case("host") {
+            &mut read.host
+        } else if name.eq_ignore_ascii_case("origin") {
+            &mut read.origin
+        } else if name.eq_ignore_ascii_case("authorization") {
+            if let Some((scheme, token)) = value.split_once(' ')
+                && scheme.eq_ignore_ascii_case("bearer")
+            {
+                read.bearer = Some(token.trim().to_owned());
+            }
+            continue;
+        } else {
+            if name.eq_ignore_ascii_case("cookie") {
+                read.cookies.push_str(value);
+                read.cookies.push(';');
+            }
+            continue;
+        };
+        // Of two, one would be believed here and the other one somewhere on the way.
+        if once.replace(value.trim().to_owned()).is_some() {
+            return Head::Refused(Status::BadRequest);
+        }
+    }
+    if read.host.is_none() && request.version == Some(1) {
+        return Head::Refused(Status::BadRequest);
+    }
+    Head::Request(read)
 }
 
 /// Waits for a request. Nothing if the other end left, or said too little before the deadline.
@@ -105,26 +180,21 @@ pub(super) fn read_request(stream: &TcpStream, deadline: Instant) -> io::Result<
 }
 
 /// Writes a whole answer, after which the connection is closed.
-pub(super) fn respond(
-    stream: &TcpStream,
-    status: Status,
-    content_type: &str,
-    body: &[u8],
-    only_head: bool,
-    deadline: Instant,
-) -> io::Result<()> {
-    let head =
-        format!("HTTP/1.1 {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{SHARED_HEADERS}\r\n", status.line(), body.len());
-    let mut answer = head.into_bytes();
+pub(super) fn respond(stream: &TcpStream, answer: &Answer, only_head: bool, deadline: Instant) -> io::Result<()> {
+    let Answer { status, content_type, headers, body } = answer;
+    let (line, length) = (status.line(), body.len());
+    let head = format!("HTTP/1.1 {line}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n{headers}{SHARED_HEADERS}\r\n");
+    let mut bytes = head.into_bytes();
     if !only_head {
-        answer.extend_from_slice(body);
+        bytes.extend_from_slice(body);
     }
-    write_by(stream, &answer, deadline)
+    write_by(stream, &bytes, deadline)
 }
 
 /// Headers of every answer. Nothing here may be kept, guessed at, or shown inside another page; everything comes from this device.
 pub(super) const SHARED_HEADERS: &str = "Cache-Control: no-store\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n\
-    Content-Security-Policy: default-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'\r\n";
+    Referrer-Policy: no-referrer\r\nContent-Security-Policy: default-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'none'\r\n";
 
 /// Writes all of `bytes` before the deadline, however slowly the other end reads.
 pub(super) fn write_by(mut stream: &TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
@@ -177,17 +247,50 @@ mod tests {
 
     #[test]
     fn heads_are_read_and_refused() {
-        let request = |method, path: &str, query: &str| Head::Request(Request { method, path: path.into(), query: query.into() });
+        let nothing = || Request {
+            method: Method::Get,
+            path: "/".into(),
+            query: String::new(),
+            host: Some("a".into()),
+            origin: None,
+            bearer: None,
+            cookies: String::new(),
+        };
+        let request =
+            |method, path: &str, query: &str| Head::Request(Request { method, path: path.into(), query: query.into(), ..nothing() });
+        let old = Head::Request(Request { method: Method::Head, path: "/state".into(), host: None, ..nothing() });
+        let steering = Head::Request(Request {
+            method: Method::Post,
+            path: "/set".into(),
+            host: Some("kiosk.local:8080".into()),
+            origin: Some("http://kiosk.local:8080".into()),
+            bearer: Some("a token".into()),
+            cookies: "a=b; c=d;e=f;".into(),
+            ..nothing()
+        });
         let long = format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(HEAD_BYTES_MAX));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HEADERS_MAX + 1));
-        let cases: [(&[u8], Head); 13] = [
+        let cases: [(&[u8], Head); 19] = [
             (b"", Head::Partial),
             (b"GET / HT", Head::Partial),
             (b"GET / HTTP/1.1\r\nHost: a\r\n", Head::Partial),
             (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", request(Method::Get, "/", "")),
-            (b"HEAD /state HTTP/1.0\r\n\r\n", request(Method::Head, "/state", "")),
-            (b"POST /set?saturation=1.2&temperature=1 HTTP/1.1\r\n\r\nbody", request(Method::Post, "/set", "saturation=1.2&temperature=1")),
-            (b"GET /?a?b HTTP/1.1\r\n\r\n", request(Method::Get, "/", "a?b")),
+            (b"HEAD /state HTTP/1.0\r\n\r\n", old),
+            (
+                b"POST /set?saturation=1.2&temperature=1 HTTP/1.1\r\nhost: a\r\n\r\nbody",
+                request(Method::Post, "/set", "saturation=1.2&temperature=1"),
+            ),
+            (b"GET /?a?b HTTP/1.1\r\nHOST:a\r\n\r\n", request(Method::Get, "/", "a?b")),
+            (
+                b"POST /set HTTP/1.1\r\nHost: kiosk.local:8080\r\nOrigin: http://kiosk.local:8080\r\nAuthorization: bearer a token\r\n\
+                Cookie: a=b; c=d\r\nCookie: e=f\r\n\r\n",
+                steering,
+            ),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YTpi\r\nX: \xff\r\n\r\n", request(Method::Get, "/", "")),
+            (b"GET / HTTP/1.1\r\n\r\n", Head::Refused(Status::BadRequest)),
+            (b"GET / HTTP/1.1\r\nHost: \xc3\xa4\r\n\r\n", Head::Refused(Status::BadRequest)),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Head::Refused(Status::BadRequest)),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: a\r\nOrigin: b\r\n\r\n", Head::Refused(Status::BadRequest)),
             (b"DELETE / HTTP/1.1\r\n\r\n", Head::Refused(Status::MethodNotAllowed)),
             (b"GET / HTTP/9.9\r\n\r\n", Head::Refused(Status::BadRequest)),
             (b"\x16\x03\x01\x02\x00\x01", Head::Refused(Status::BadRequest)),

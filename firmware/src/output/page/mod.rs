@@ -3,7 +3,10 @@
 //! The outputs thread only puts the newest picture into a slot. A JPEG is made when the first viewer asks for that picture, in that
 //! viewer's thread, and once for all of them; nobody watching means no work, and a slow viewer misses pictures and holds up nothing.
 
+mod answers;
+mod guard;
 mod http;
+mod metrics;
 mod server;
 
 use std::net::SocketAddr;
@@ -13,6 +16,8 @@ use std::time::Instant;
 use image::ExtendedColorType;
 
 use super::pngs::{encode_jpeg, full_range_luma};
+pub use guard::Access;
+
 use crate::coloring::Colored;
 use crate::errors::Result;
 use crate::newest::Newest;
@@ -29,13 +34,14 @@ pub struct Page {
 }
 
 impl Page {
-    /// Listens at `address` and serves the page on threads of its own. Viewers steer by `remote`.
+    /// Listens at `address` and serves the page on threads of its own. Viewers steer by `remote`, as far as `access` lets them.
     ///
     /// # Errors
-    /// [`Exit::Unavailable`](crate::errors::Exit::Unavailable) if the address is taken or unusable.
-    pub fn listen(address: &str, remote: Remote) -> Result<Self> {
+    /// [`Exit::Unavailable`](crate::errors::Exit::Unavailable) if the address is taken or unusable;
+    /// [`Exit::Config`](crate::errors::Exit::Config) if the token is.
+    pub fn listen(address: &str, access: &Access, remote: Remote) -> Result<Self> {
         let views = Arc::new(Newest::default());
-        let address = server::start(address, Arc::clone(&views), remote)?;
+        let address = server::start(address, access, Arc::clone(&views), remote)?;
         Ok(Self { views, address })
     }
 

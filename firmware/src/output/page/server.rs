@@ -1,20 +1,21 @@
 //! The page's server: a thread for each connection, a limit on how many, and a deadline for everything.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use serde_json::json;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::View;
-use super::http::{Method, Request, SHARED_HEADERS, Status, close, read_request, respond, write_by};
-use crate::errors::{Exit, Failure, OrFail, Result};
+use super::answers::answer;
+use super::guard::{Access, Guard};
+use super::http::{Answer, Method, Request, SHARED_HEADERS, Status, close, read_request, respond, write_by};
+use crate::errors::{Exit, Failure, OrFail, Result, warn};
+use crate::kiosk::{self, Pulse};
 use crate::newest::{Awaited, Newest};
 use crate::remote::Remote;
-use crate::statistics::Snapshot;
 
 /// How many connections are served at once.
 const CONNECTIONS_MAX: usize = 32;
@@ -26,40 +27,57 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a stream waits for a picture before it looks whether its viewer is still there.
 const STREAM_PATIENCE: Duration = Duration::from_secs(1);
-/// A picture older than this is not a live one.
-const FRESH: Duration = Duration::from_secs(2);
-
-const PAGE: &str = include_str!("page.html");
-const PLAIN: &str = "text/plain; charset=utf-8";
+/// How long the thread that accepts waits before it shows that it is alive.
+const ACCEPT_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
 /// Listens, and serves from a thread named `page`. Returns the address, with the port that was given.
 ///
 /// # Errors
-/// [`Exit::Unavailable`].
-pub(super) fn start(address: &str, views: Arc<Newest<View>>, remote: Remote) -> Result<SocketAddr> {
+/// [`Exit::Unavailable`], and [`Exit::Config`] for a token that cannot be used.
+pub(super) fn start(address: &str, access: &Access, views: Arc<Newest<View>>, remote: Remote) -> Result<SocketAddr> {
     let listener = TcpListener::bind(address).or_fail(Exit::Unavailable, || match address.rsplit_once(':') {
         Some((host, _)) => format!("listen at {address} (choose another address, such as {host}:8090, or {host}:0 for any free port)"),
         None => format!("listen at {address} (an address has a port, as in 127.0.0.1:8080)"),
     })?;
     let local = listener.local_addr().or_fail(Exit::Unavailable, || format!("listen at {address}"))?;
-    let house = Arc::new(House { visits: Mutex::default(), views, remote });
-    let started = Builder::new().name("page".into()).spawn(move || {
-        for (number, stream) in (0..).zip(listener.incoming()) {
-            match stream {
-                Ok(stream) => welcome(&house, number, stream),
-                // Out of file descriptors, or a viewer gone before its turn: neither gets better by hurrying.
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
-            }
-        }
-    });
+    listener.set_nonblocking(true).or_fail(Exit::Unavailable, || format!("listen at {address}"))?;
+    let guard = Guard::new(access, local)?;
+    if guard.is_locked() {
+        warn(&format!(
+            "the page at {address} is seen beyond this device and has no token: anybody may look, nobody can change settings there"
+        ));
+    }
+    let pulse = remote.status.pulses.begin("page");
+    let house = Arc::new(House { visits: Mutex::default(), views, remote, guard, since: Instant::now() });
+    let started = Builder::new().name("page".into()).spawn(move || accept(&house, &listener, &pulse));
     started.map(|_| local).map_err(|error| Failure::new(Exit::Other, format!("start thread page: {error}")))
 }
 
+/// Takes visitors in for as long as the program runs.
+fn accept(house: &Arc<House>, listener: &TcpListener, pulse: &Pulse) {
+    let mut number = 0;
+    loop {
+        pulse.beat();
+        kiosk::inject("page", house.since.elapsed().as_secs());
+        // Interrupted, or nobody came: the next round tells.
+        let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&ACCEPT_PATIENCE));
+        match listener.accept() {
+            Ok((stream, from)) => welcome(house, number, stream, from.ip()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // Out of file descriptors, or a viewer gone before its turn: neither gets better by hurrying.
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+        number += 1;
+    }
+}
+
 /// What all connections share.
-struct House {
+pub(super) struct House {
     visits: Mutex<Vec<Visit>>,
-    views: Arc<Newest<View>>,
-    remote: Remote,
+    pub(super) views: Arc<Newest<View>>,
+    pub(super) remote: Remote,
+    pub(super) guard: Guard,
+    pub(super) since: Instant,
 }
 
 struct Visit {
@@ -93,6 +111,11 @@ impl House {
         true
     }
 
+    /// How many streams are watched.
+    pub(super) fn viewers(&self) -> usize {
+        self.visits().iter().filter(|visit| visit.stage == Stage::Streaming).count()
+    }
+
     fn leave(&self, number: u64) {
         self.visits().retain(|visit| visit.number != number);
     }
@@ -108,19 +131,19 @@ impl House {
     }
 }
 
-fn welcome(house: &Arc<House>, number: u64, stream: TcpStream) {
+fn welcome(house: &Arc<House>, number: u64, stream: TcpStream, from: IpAddr) {
     let stream = Arc::new(stream);
     if !house.enter(number, &stream) {
         // A moment and no more: this is the thread that accepts.
         let deadline = Instant::now() + Duration::from_millis(50);
-        let _ = respond(&stream, Status::Unavailable, PLAIN, b"too many viewers\n", false, deadline);
+        let _ = respond(&stream, &Answer::text(Status::Unavailable, "too many viewers"), false, deadline);
         return;
     }
     let thread = Builder::new().name("viewer".into()).spawn({
         let house = Arc::clone(house);
         move || {
             // Whatever goes wrong here is between this viewer and its network.
-            let _ = serve(&house, number, &stream);
+            let _ = serve(&house, number, &stream, from);
             close(&stream);
             house.leave(number);
         }
@@ -130,93 +153,25 @@ fn welcome(house: &Arc<House>, number: u64, stream: TcpStream) {
     }
 }
 
-fn serve(house: &House, number: u64, stream: &TcpStream) -> io::Result<()> {
+fn serve(house: &House, number: u64, stream: &TcpStream, from: IpAddr) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let Some(request) = read_request(stream, Instant::now() + HEAD_DEADLINE)? else { return Ok(()) };
     house.advance(number, Stage::Served);
-    let answer = match request {
-        Ok(Request { method: Method::Get, ref path, .. }) if path == "/stream.mjpg" || path == "/stream-grey.mjpg" => {
+    let admitted = request.as_ref().map_or(Ok(()), |request| house.guard.admit(request));
+    let answer = match (&request, admitted) {
+        (Err(status), _) => Answer::text(*status, "this is not a request that is answered here"),
+        (Ok(_), Err(refused)) => refused,
+        (Ok(Request { method: Method::Get, path, .. }), Ok(())) if path == "/stream.mjpg" || path == "/stream-grey.mjpg" => {
             if house.advance(number, Stage::Streaming) {
                 let picture = if path == "/stream.mjpg" { View::color_jpeg } else { View::grey_jpeg };
                 return stream_pictures(&house.views, stream, picture);
             }
-            Answer::text(Status::Unavailable, "too many streams\n")
+            Answer::text(Status::Unavailable, "too many streams")
         }
-        Ok(ref request) => answer(house, request),
-        Err(status) => Answer::text(status, "this is not a request that is answered here\n"),
+        (Ok(request), Ok(())) => answer(house, request, from),
     };
     let only_head = matches!(request, Ok(Request { method: Method::Head, .. }));
-    respond(stream, answer.status, answer.content_type, &answer.body, only_head, Instant::now() + WRITE_DEADLINE)
-}
-
-struct Answer {
-    status: Status,
-    content_type: &'static str,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn text(status: Status, text: impl Into<String>) -> Self {
-        Self { status, content_type: PLAIN, body: text.into().into_bytes() }
-    }
-
-    fn json(value: &impl Serialize) -> Self {
-        // Numbers, strings and fixed names can always be written.
-        Self { status: Status::Ok, content_type: "application/json", body: serde_json::to_vec(value).unwrap_or_default() }
-    }
-}
-
-/// What `/state` says.
-#[derive(Serialize)]
-struct State<'a> {
-    #[serde(flatten)]
-    snapshot: &'a Snapshot,
-    /// How long the picture has been the newest.
-    age_ms: u64,
-}
-
-fn answer(house: &House, request: &Request) -> Answer {
-    let newest = house.views.get();
-    match (request.method, request.path.as_str()) {
-        (Method::Get | Method::Head, "/") => Answer { status: Status::Ok, content_type: "text/html; charset=utf-8", body: PAGE.into() },
-        (Method::Get | Method::Head, "/state") => match newest {
-            Some(view) => {
-                let age_ms = view.shown_at.elapsed().as_millis() as u64;
-                Answer::json(&State { snapshot: &view.snapshot, age_ms })
-            }
-            None => Answer::json(&json!({ "frames": 0 })),
-        },
-        (Method::Get | Method::Head, "/snapshot.jpg") => match newest {
-            Some(view) => Answer { status: Status::Ok, content_type: "image/jpeg", body: view.color_jpeg().to_vec() },
-            None => Answer::text(Status::Unavailable, "there is no picture yet\n"),
-        },
-        (Method::Get | Method::Head, "/healthz") => match newest {
-            Some(view) if view.shown_at.elapsed() < FRESH => Answer::text(Status::Ok, "ok\n"),
-            Some(_) => Answer::text(Status::Unavailable, "the picture stands still\n"),
-            None => Answer::text(Status::Unavailable, "there is no picture yet\n"),
-        },
-        (Method::Post, "/set") => set(house, &request.query),
-        // A stream has a head of its own, and no end whose length could be told.
-        (_, "/" | "/state" | "/snapshot.jpg" | "/healthz" | "/set" | "/stream.mjpg" | "/stream-grey.mjpg") => {
-            Answer::text(Status::MethodNotAllowed, "not this way\n")
-        }
-        _ => Answer::text(Status::NotFound, "there is no such page\n"),
-    }
-}
-
-/// Hands on settings such as `saturation=1.2&temperature=0.5`: all of them, or none if one is wrong.
-fn set(house: &House, query: &str) -> Answer {
-    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let commands = match pairs.map(|(name, value)| house.remote.choices.command(name, value)).collect::<std::result::Result<Vec<_>, _>>() {
-        Ok(commands) => commands,
-        Err(why) => return Answer::text(Status::BadRequest, format!("{why}\n")),
-    };
-    for command in commands {
-        if let Err(why) = house.remote.send(command) {
-            return Answer::text(Status::Unavailable, format!("{why}\n"));
-        }
-    }
-    Answer::text(Status::Ok, "ok\n")
+    respond(stream, &answer, only_head, Instant::now() + WRITE_DEADLINE)
 }
 
 /// Sends the newest picture again and again, as fast as the viewer takes it.
