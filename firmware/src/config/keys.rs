@@ -58,6 +58,9 @@ pub enum Kind {
     Outputs,
 }
 
+/// The TV standards that V4L2 knows, by the names that people use.
+const STANDARDS: &[&str] = &["PAL", "NTSC", "SECAM", "PAL-M", "PAL-N", "PAL-NC", "PAL-60", "NTSC-M-JP", "NTSC-443"];
+
 const fn key(path: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
     Key { path, kind, default: Some(default), about }
 }
@@ -73,19 +76,19 @@ pub const KEYS: &[Key] = &[
     key("outputs", Kind::Outputs, "[\"http://127.0.0.1:8080\"]", "where pictures go, each as `--output` takes it"),
     key("camera.input", Kind::Input, "\"v4l2:auto\"", "where frames come from, as `--input` takes it"),
     optional("camera.size", Kind::Size, "the size to ask the camera for, as in 640x480"),
-    optional("camera.fps", Kind::Whole(1, 240), "the frames a second to ask the camera for"),
+    optional("camera.fps", Kind::Whole(1, 1000), "the frames a second to ask the camera for"),
     key("camera.formats", Kind::Formats, "[]", "the pixel formats to try, the best first; empty for the program's own order"),
-    optional("camera.v4l2-input", Kind::Whole(0, 63), "which input of a grabber"),
-    optional("camera.standard", Kind::OneOf(&["pal", "ntsc", "secam"]), "the TV standard of a grabber"),
+    optional("camera.v4l2-input", Kind::Whole(0, 255), "which input of a grabber"),
+    optional("camera.standard", Kind::OneOf(STANDARDS), "the TV standard of a grabber"),
     key("camera.deinterlace", Kind::OneOf(&["auto", "bob", "drop", "off"]), "\"auto\"", "what to do about interlaced fields"),
     key("camera.range", Kind::OneOf(&["auto", "full", "limited"]), "\"auto\"", "what luma codes mean; auto believes the source"),
     optional("camera.exposure", Kind::Whole(0, 10_000_000), "a fixed exposure, in the camera's own unit"),
     optional("camera.gain", Kind::Whole(0, 1_000_000), "a fixed gain, in the camera's own unit"),
     optional("camera.controls.*", Kind::Whole(i32::MIN as i64, i32::MAX as i64), "any other control of the camera, by its name"),
     key("camera.wait", Kind::Switch, "true", "wait for a camera that is not there, instead of giving up"),
-    key("camera.tone.black", Kind::Whole(0, 254), "0", "the luma code that the camera calls black"),
-    key("camera.tone.white", Kind::Whole(1, 255), "255", "the luma code that the camera calls white"),
-    key("camera.tone.gamma", Kind::Number(0.2, 5.0), "1.0", "the power that straightens the greys between; 1 changes nothing"),
+    key("camera.tone.black", Kind::Number(0.0, 254.0), "0.0", "the luma code that the camera calls black"),
+    key("camera.tone.white", Kind::Number(1.0, 255.0), "255.0", "the luma code that the camera calls white"),
+    key("camera.tone.gamma", Kind::Number(0.2, 5.0), "1.0", "the gamma that is taken out of the greys between; 1 changes nothing"),
     key("model.variant", Kind::Word, "\"autochrome-192x144-int8\"", "the model, by its name; an installed one or the bundled one"),
     optional("model.file", Kind::Text, "a model file, which goes before the variant"),
     optional("model.choices.*", Kind::Text, "a model that can be changed to by this name: its file, or `bundled`"),
@@ -101,10 +104,11 @@ pub const KEYS: &[Key] = &[
     optional("presets.*.temperature", Kind::Knob("temperature"), "its temperature"),
     optional("presets.*.mix", Kind::Knob("mix"), "its mix"),
     optional("page.token-file", Kind::Text, "a file with the word that viewers need to change settings"),
+    key("page.hosts", Kind::Texts(16), "[]", "names under which the page may be asked for, besides this machine's own"),
     optional("panel.port", Kind::Text, "the serial port of the knob box, as in /dev/ttyACM0"),
     key("panel.baud", Kind::Whole(300, 4_000_000), "115200", "the speed of that port"),
-    optional("display.connector", Kind::Text, "the screen's connector, as in HDMI-A-1; unset: the first with a screen"),
-    optional("display.mode", Kind::Size, "the screen's mode, as in 1920x1080; unset: the one it prefers"),
+    optional("display.connector", Kind::Text, "the screen of the output `display:`, as in HDMI-A-1; unset: the first"),
+    optional("display.mode", Kind::Size, "its mode, as in 1920x1080; unset: the one it prefers"),
     key("thermal.enabled", Kind::Switch, "true", "do less when the processor is hot"),
     key("thermal.zones", Kind::Texts(16), "[]", "the thermal zones to look at, by type, the hottest counts; empty for all"),
     key("thermal.step-down-c", Kind::Number(30.0, 120.0), "72.0", "do less from so many degrees Celsius on"),
@@ -322,6 +326,35 @@ fn shown(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The table in the documentation, one row a key.
+    fn table() -> String {
+        let mut text = String::from("| key | takes | if unset | what for |\n| --- | --- | --- | --- |\n");
+        for key in KEYS {
+            let default = key.default.map_or_else(|| "-".into(), |default| format!("`{default}`"));
+            let path = key.path.replace('*', "NAME");
+            text += &format!("| `{path}` | {} | {default} | {} |\n", key.kind.words(), key.about);
+        }
+        text
+    }
+
+    #[test]
+    fn every_key_stands_in_the_documentation_as_it_is() {
+        let document = include_str!("../../../docs/configuration.md");
+        let inside = document.split_once("<!-- keys -->\n").and_then(|(_, rest)| rest.split_once("<!-- end of keys -->"));
+        let found = inside.map(|(table, _)| table.trim()).unwrap_or_default();
+        assert!(found == table().trim(), "docs/configuration.md, between the two marks, has to be:\n{}", table());
+    }
+
+    #[test]
+    fn the_documentations_examples_are_valid() {
+        let document = include_str!("../../../docs/configuration.md");
+        let examples: Vec<&str> = document.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(examples.len() >= 2);
+        for example in examples {
+            assert_eq!(super::super::layers::check_text(example, "example", false), Ok(()), "{example}");
+        }
+    }
 
     #[test]
     fn every_default_is_a_value_that_its_key_takes() {

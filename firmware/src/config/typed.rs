@@ -11,6 +11,7 @@ use crate::errors::Result;
 use crate::input::Source;
 use crate::output::Sink;
 use crate::run;
+use crate::scene::{Night, SceneSettings};
 use crate::settings::{Choices, Command, ModelChoice, Preset as PresetChoice};
 
 /// The name of the model inside the program.
@@ -29,7 +30,6 @@ pub struct Config {
     pub color: Color,
     #[serde(default)]
     pub presets: BTreeMap<String, Preset>,
-    #[serde(default)]
     pub page: Page,
     pub panel: Panel,
     #[serde(default)]
@@ -64,8 +64,8 @@ pub struct Camera {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "KEYS says what each is for")]
 pub struct Tone {
-    pub black: u8,
-    pub white: u8,
+    pub black: f32,
+    pub white: f32,
     pub gamma: f32,
 }
 
@@ -106,11 +106,12 @@ pub struct Preset {
 }
 
 /// The table `page`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "KEYS says what each is for")]
 pub struct Page {
     pub token_file: Option<PathBuf>,
+    pub hosts: Vec<String>,
 }
 
 /// The table `panel`.
@@ -236,12 +237,43 @@ impl Config {
         }
     }
 
+    /// The input as `--input` takes it, with the camera's options behind a V4L2 device. Those that stand in `camera.input` itself come
+    /// last, and win.
+    pub fn input_uri(&self) -> String {
+        let Camera { input, .. } = &self.camera;
+        if !input.starts_with("v4l2:") {
+            return input.clone();
+        }
+        let (device, own) = input.split_once('?').unwrap_or((input, ""));
+        let mut options: Vec<String> = self.camera.options().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+        options.extend((!own.is_empty()).then(|| own.to_owned()));
+        if options.is_empty() { device.to_owned() } else { format!("{device}?{}", options.join("&")) }
+    }
+
+    /// The outputs as `--output` takes them; a `display:` that says no more is the screen of the table `display`.
+    pub fn output_uris(&self) -> Vec<String> {
+        let Display { connector, mode } = &self.display;
+        let mode = mode.as_ref().map(|mode| format!("?mode={mode}")).unwrap_or_default();
+        let screen = format!("display:{}{mode}", connector.as_deref().unwrap_or_default());
+        self.outputs.iter().map(|uri| if uri == "display:" { screen.clone() } else { uri.clone() }).collect()
+    }
+
     /// The outputs.
     ///
     /// # Errors
     /// [`Exit::Usage`](crate::errors::Exit::Usage); none for a configuration that was loaded.
     pub fn sinks(&self) -> Result<Vec<Sink>> {
-        self.outputs.iter().map(|uri| Sink::parse(uri)).collect()
+        self.output_uris().iter().map(|uri| Sink::parse(uri)).collect()
+    }
+
+    /// What to do about darkness.
+    pub fn scene(&self) -> SceneSettings {
+        let night = match self.color.night.as_str() {
+            "on" => Night::On,
+            "off" => Night::Off,
+            _ => Night::Auto,
+        };
+        SceneSettings { night, dark_fade: self.color.dark_fade }
     }
 
     /// What `run` is asked to do, before its own flags change it.
@@ -250,7 +282,7 @@ impl Config {
     /// As [`sinks`](Self::sinks).
     pub fn request(&self) -> Result<run::Request> {
         Ok(run::Request {
-            input: Source::parse(&self.camera.input)?,
+            input: Source::parse(&self.input_uri())?,
             outputs: self.sinks()?,
             model: self.model_file(Path::new("/")).0,
             settings: self.commands(),
@@ -297,16 +329,21 @@ impl Preset {
 }
 
 impl Camera {
-    /// The size to ask for, in pixels.
-    pub fn size(&self) -> Option<(u32, u32)> {
-        self.size.as_deref().and_then(keys::size)
-    }
-}
-
-impl Display {
-    /// The mode's size, in pixels.
-    pub fn mode(&self) -> Option<(u32, u32)> {
-        self.mode.as_deref().and_then(keys::size)
+    /// What differs from a camera that nobody configured: names and values as they stand in a URI behind `v4l2:DEVICE?`.
+    pub fn options(&self) -> Vec<(&'static str, String)> {
+        let mut options = Vec::new();
+        options.extend(self.size.clone().map(|size| ("size", size)));
+        options.extend(self.fps.map(|fps| ("fps", fps.to_string())));
+        options.extend((!self.formats.is_empty()).then(|| ("format", self.formats.join(","))));
+        options.extend(self.v4l2_input.map(|input| ("input", input.to_string())));
+        options.extend(self.standard.clone().map(|standard| ("standard", standard)));
+        options.extend((self.deinterlace != "auto").then(|| ("deinterlace", self.deinterlace.clone())));
+        options.extend((self.range != "auto").then(|| ("range", self.range.clone())));
+        options.extend(self.wait.then(|| ("wait", "yes".to_owned())));
+        options.extend(self.exposure.map(|exposure| ("exposure", exposure.to_string())));
+        options.extend(self.gain.map(|gain| ("gain", gain.to_string())));
+        options.extend(self.controls.iter().map(|(name, value)| ("control", format!("{name}:{value}"))));
+        options
     }
 }
 
@@ -388,5 +425,25 @@ mod tests {
         config.color.saturation = Some(0.5);
         assert_eq!(config.commands(), [Command::Hue(0.0), Command::Mix(1.0), Command::Saturation(0.5), Command::Preset(1)]);
         assert_eq!(config.choices().presets[1].commands, [Command::Saturation(1.5)]);
+    }
+
+    #[test]
+    fn uris_carry_what_their_tables_say() {
+        let mut config = Config::default();
+        assert_eq!(config.input_uri(), "v4l2:auto?wait=yes");
+        config.camera.wait = false;
+        assert_eq!(config.input_uri(), "v4l2:auto");
+        let Camera { size, fps, formats, controls, .. } = &mut config.camera;
+        (*size, *fps, *formats) = (Some("720x576".into()), Some(25), vec!["UYVY".into(), "YUYV".into()]);
+        controls.insert("focus".into(), -3);
+        config.camera.standard = Some("PAL".into());
+        config.camera.input = "v4l2:/dev/video0?fps=5".into();
+        assert_eq!(config.input_uri(), "v4l2:/dev/video0?size=720x576&fps=25&format=UYVY,YUYV&standard=PAL&control=focus:-3&fps=5");
+        config.camera.input = "rpicam:640x480@25".into();
+        assert_eq!(config.input_uri(), "rpicam:640x480@25");
+        config.outputs = vec!["display:".into(), "display:DP-1".into(), "null".into()];
+        assert_eq!(config.output_uris(), ["display:", "display:DP-1", "null"]);
+        config.display = Display { connector: Some("HDMI-A-2".into()), mode: Some("1280x720".into()) };
+        assert_eq!(config.output_uris(), ["display:HDMI-A-2?mode=1280x720", "display:DP-1", "null"]);
     }
 }

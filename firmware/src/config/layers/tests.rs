@@ -73,7 +73,7 @@ fps = 5
 output = []
 [camera]
 fsp = 15
-fps = 500
+fps = 5000
 size = \"big\"
 wait = \"yes\"
 input = { kind = 1 }
@@ -102,11 +102,11 @@ step-up-c = 90
         "/etc/autochrome/config.toml:2: fps is not a key; did you mean camera.fps?",
         "/etc/autochrome/config.toml:3: output is not a key; did you mean outputs?",
         "/etc/autochrome/config.toml:5: camera.fsp is not a key; did you mean camera.fps?",
-        "/etc/autochrome/config.toml:6: camera.fps: 500 is not a whole number from 1 to 240",
+        "/etc/autochrome/config.toml:6: camera.fps: 5000 is not a whole number from 1 to 1000",
         "/etc/autochrome/config.toml:7: camera.size: \"big\" is not WIDTHxHEIGHT, each from 1 to 8192",
         "/etc/autochrome/config.toml:8: camera.wait: \"yes\" is not true or false",
         "/etc/autochrome/config.toml:9: camera.input: a table is not an input, as --input takes it",
-        "/etc/autochrome/config.toml:12: camera.tone.black: 300 is not a whole number from 0 to 254",
+        "/etc/autochrome/config.toml:12: camera.tone.black: 300 is not a number from 0 to 254",
         "/etc/autochrome/config.toml:13: camara is not a key; did you mean camera?",
         "/etc/autochrome/config.toml:16: presets.warm.satturation is not a key; did you mean presets.warm.saturation?",
         "/etc/autochrome/config.toml:17: presets.warm.hue: 99 is not a number from -30 to 30",
@@ -219,7 +219,7 @@ fn mistakes_in_the_boards_file_are_mistakes_too() {
     let expected = [
         "/etc/autochrome/boards/mine.toml:4: cores: 0 is not a whole number from 1 to 1024",
         "/etc/autochrome/boards/mine.toml:5: colour is not a key; did you mean color?",
-        "/etc/autochrome/boards/mine.toml:7: camera.fps: 0 is not a whole number from 1 to 240",
+        "/etc/autochrome/boards/mine.toml:7: camera.fps: 0 is not a whole number from 1 to 1000",
     ];
     assert_eq!(mistakes(&layers(&root, &[], &[])), expected);
 }
