@@ -35,4 +35,5 @@ pub mod settings;
 pub mod showing;
 pub mod statistics;
 pub mod status;
+pub mod thermal;
 pub mod y4m;
