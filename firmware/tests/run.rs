@@ -91,8 +91,11 @@ fn signals_end_a_run_cleanly() {
 fn bench_and_model_info_speak_json() {
     let bench = run_with(&["bench", "--frames", "3", "--json"], b"");
     let report: serde_json::Value = serde_json::from_slice(&bench.stdout).unwrap();
-    for (group, key) in [("step_ms", "p50"), ("step_ms", "p99"), ("pipeline_ms", "p95")] {
+    for (group, key) in [("step_ms", "p50"), ("step_ms", "p99"), ("pipeline_ms", "p95"), ("own_stages_ms", "p50")] {
         assert!(report[group][key].as_f64().unwrap() > 0.0, "{group} {key}");
+    }
+    for stage in ["cut_detector", "shrink", "decode", "guided_filter", "compose", "rgb"] {
+        assert!(report["stages_ms"][stage]["p50"].as_f64().unwrap() > 0.0, "{stage}");
     }
     assert!(report["pipeline_fps"].as_f64().unwrap() > 0.0 && report["peak_rss_mb"].as_f64().unwrap() > 1.0);
     assert!(report["load_ms"].is_number() && report["threads"] == 1 && report["model"].is_string());

@@ -168,3 +168,108 @@ impl Between {
         Self { first, second: (first + 1).min(inputs - 1), part: position - first as f32 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guide::Guide;
+    use crate::planes::{Chroma, Placement, mirror_outside, resample};
+    use crate::reference;
+
+    /// The same numbers on every machine, 0 to 1.
+    fn noise(seed: usize) -> impl FnMut() -> f32 {
+        let mut state = seed as u64;
+        move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1_u64 << 24) as f32
+        }
+    }
+
+    /// Slopes, an edge every 40 pixels, and noise: all codes occur.
+    fn frame(width: usize, height: usize) -> Plane<u8> {
+        let mut noise = noise(width + height);
+        let value = |x: usize, y: usize, noise: f32| {
+            let edge = if (x / 40 + y / 40).is_multiple_of(2) { 0.0 } else { 110.0 };
+            edge + 145.0 * (x + y) as f32 / (width + height) as f32 + 30.0 * (noise - 0.5)
+        };
+        Plane::from_vec(width, height, (0..width * height).map(|i| value(i % width, i / width, noise()).clamp(0.0, 255.0) as u8).collect())
+    }
+
+    #[test]
+    fn colors_are_those_of_the_plain_form() {
+        struct Case {
+            size: (usize, usize),
+            range: LumaRange,
+            tone: Tone,
+            /// How far ab reaches: the network's limit, and what photographs have.
+            reach: f32,
+        }
+        let tone = Tone { black: 20.0, white: 210.0, gamma: 1.4 };
+        let cases = [
+            ((640, 480), LumaRange::Full, Tone::default(), 30.0),
+            ((640, 480), LumaRange::Limited, tone, 128.0),
+            // As the model's input is: nothing is stretched. Smaller, upright, and hardly anything: no loop may count on a whole vector.
+            ((192, 144), LumaRange::Full, Tone::default(), 128.0),
+            ((101, 67), LumaRange::Limited, Tone::default(), 60.0),
+            ((90, 350), LumaRange::Full, tone, 60.0),
+            ((3, 2), LumaRange::Full, Tone::default(), 60.0),
+            ((1, 1), LumaRange::Full, Tone::default(), 60.0),
+        ];
+        for Case { size, range, tone, reach } in cases.map(|(size, range, tone, reach)| Case { size, range, tone, reach }) {
+            let (output, input_size) = ((48, 36), (192, 144));
+            let placement = Placement::fit(size, input_size);
+            let codes = Codes::new(range, tone);
+            let luma = frame(size.0, size.1);
+            let mut input = Plane::filled(input_size.0, input_size.1, 0.0);
+            let shrunk = resample(&luma, |code| codes.seen[usize::from(code)], (placement.width, placement.height));
+            for y in 0..placement.height {
+                input.row_mut(placement.y + y)[placement.x..placement.x + placement.width].copy_from_slice(shrunk.row(y));
+            }
+            mirror_outside(&mut input, placement);
+            let mut noise = noise(1);
+            let mut plane = || Plane::from_vec(48, 36, (0..48 * 36).map(|_| reach * (2.0 * noise() - 1.0)).collect());
+            let chroma = Chroma { a: plane(), b: plane() };
+
+            let mut found = Picture { luma: luma.clone(), ..Picture::default() };
+            let mut composer = Composer::new((placement.width, placement.height), size);
+            composer.compose(Guide::new(output, input_size, placement).lines(&input, &chroma), &codes, 0, &mut found);
+            let mut expected = Picture { luma: luma.clone(), ..Picture::default() };
+            reference::compose(&reference::lines(&input, placement, &chroma), range, tone, &mut expected);
+
+            assert_eq!(found.luma, luma);
+            assert_eq!((found.cb.width, found.cb.height, found.cr.width, found.cr.height), (size.0, size.1, size.0, size.1));
+            let pairs = found.cb.data.iter().chain(&found.cr.data).zip(expected.cb.data.iter().chain(&expected.cr.data));
+            let differences: Vec<u8> = pairs.map(|(found, expected)| found.abs_diff(*expected)).collect();
+            let beyond = |limit: u8| differences.iter().filter(|&&d| d > limit).count();
+            assert_eq!(beyond(1), 0, "{size:?} {range:?}");
+            assert!(beyond(0) <= differences.len() / 20 + 2, "{size:?} {range:?}: {} of {} differ by 1", beyond(0), differences.len());
+            let colored = found.cb.data.iter().filter(|v| v.abs_diff(128) > 3).count();
+            assert!(colored * 10 >= found.cb.data.len(), "{size:?} {range:?}: nothing to compare");
+        }
+    }
+
+    #[test]
+    fn the_columns_left_of_the_split_stay_neutral() {
+        let luma = frame(50, 7);
+        let lines = [0.0, 40.0, 0.0, -30.0].map(|v| Plane::filled(12, 5, v));
+        let codes = Codes::new(LumaRange::Full, Tone::default());
+        let picture_split_at = |neutral| {
+            // Chroma of another picture, and of another size.
+            let mut picture = Picture { luma: luma.clone(), cb: Plane::filled(9, 9, 7), cr: Plane::filled(50, 7, 9) };
+            Composer::new((12, 5), (50, 7)).compose(&lines, &codes, neutral, &mut picture);
+            picture
+        };
+        let whole = picture_split_at(0);
+        for neutral in [1, 13, 50, 51] {
+            let split = picture_split_at(neutral);
+            for (found, whole) in [(&split.cb, &whole.cb), (&split.cr, &whole.cr)] {
+                for y in 0..7 {
+                    for x in 0..50 {
+                        let expected = if x < neutral { 128 } else { whole.row(y)[x] };
+                        assert_eq!(found.row(y)[x], expected, "{x},{y} split at {neutral}");
+                    }
+                }
+            }
+        }
+    }
+}
