@@ -66,7 +66,7 @@ pub fn run(request: Request) -> Result<()> {
     let outputs = sinks.iter().map(|sink| open(sink, &header, &remote.0)).collect::<Result<Vec<_>>>()?;
     // Somebody who watches wants to see a recording at its own pace; a file wants it soon.
     let watched = outputs.iter().any(|output| matches!(output, Output::Page(_)));
-    let paced = input == Source::TestPattern || watched && !matches!(input, Source::Camera(_) | Source::Stdin);
+    let paced = input == Source::TestPattern || watched && !matches!(input, Source::Camera(_) | Source::Child(_) | Source::Stdin);
     let flow = if live || input.is_live() { Flow::Live } else { Flow::Lossless };
     Session { colorizer, feed, flow, period: paced.then(|| period(header.rate)), outputs, settings, frames, console, remote, quit }.run()
 }
