@@ -75,7 +75,7 @@ pub fn run(request: Request) -> Result<()> {
     let outputs = sinks.iter().map(|sink| open(sink, &header, &access, &remote.0)).collect::<Result<Vec<_>>>()?;
     // Somebody who watches wants to see a recording at its own pace; a file wants it soon.
     let watched = outputs.iter().any(Output::is_live);
-    let paced = input == Source::TestPattern || watched && !matches!(input, Source::Camera(_) | Source::Stdin);
+    let paced = input == Source::TestPattern || watched && !matches!(input, Source::Camera(_) | Source::Child(_) | Source::Stdin);
     let flow = if live || input.is_live() { Flow::Live } else { Flow::Lossless };
     let replaying = feed.recording();
     let lookahead = replaying.map_or(flow == Flow::Lossless, |about| about.lookahead);

@@ -1,6 +1,8 @@
 //! Where frames come from: a camera, files, a pipe, or nothing but numbers.
 
-mod camera;
+mod backoff;
+pub(crate) mod camera;
+mod child;
 pub mod images;
 pub mod jpeg;
 mod luma;
@@ -25,6 +27,8 @@ use crate::recording::{About, Recording, Replayed};
 use crate::y4m::{self, Header};
 
 pub use camera::CameraError;
+pub use camera::spec::{CameraSpec, Deinterlace, Select};
+pub use child::{ChildSpec, Pixels};
 pub use photos::Photos;
 
 /// The largest width and height of a picture that is read.
@@ -86,8 +90,10 @@ pub struct Faults {
 /// What `--input` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// `v4l2:/dev/videoN`
-    Camera(PathBuf),
+    /// `v4l2:/dev/videoN`, `v4l2:auto`
+    Camera(CameraSpec),
+    /// `y4m:COMMAND`, `yuv420:SHAPE:COMMAND`, `rpicam:SHAPE`: what a program writes.
+    Child(ChildSpec),
     /// A folder of pictures, in name order.
     Folder(PathBuf),
     /// `file.mjpeg`: JPEGs one after the other.
@@ -108,12 +114,15 @@ pub enum Source {
 pub struct Feed {
     kind: Kind,
     range: LumaRange,
+    /// Whether somebody said what the range is, whatever the source says.
+    range_is_set: bool,
     rate: (u32, u32),
     header: Option<Header>,
 }
 
 enum Kind {
     Camera(Box<camera::Camera>),
+    Child(Box<child::ChildFeed>),
     Folder(VecDeque<PathBuf>),
     Mjpeg(mjpeg::MjpegFile),
     Y4m { name: String, reader: y4m::Reader<Box<dyn BufRead + Send>> },
@@ -152,7 +161,10 @@ impl Source {
     /// [`Exit::Usage`] for a file of a kind that is not read.
     pub fn parse(uri: &str) -> Result<Self> {
         if let Some(device) = uri.strip_prefix("v4l2:") {
-            return Ok(Self::Camera(device.into()));
+            return CameraSpec::parse(device).map(Self::Camera).map_err(|what| Failure::usage(format!("input {uri}: {what}")));
+        }
+        if let Some(child) = ChildSpec::parse(uri) {
+            return child.map(Self::Child);
         }
         let path = PathBuf::from(uri);
         let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
@@ -164,7 +176,7 @@ impl Source {
             (_, Some("mjpeg" | "mjpg")) => Self::Mjpeg(path),
             (_, Some("y4m")) => Self::Y4m(path),
             _ if path.exists() => {
-                let kinds = "v4l2:/dev/videoN, a folder of pictures, FILE.mjpeg, FILE.y4m, - and test-pattern";
+                let kinds = "v4l2:/dev/videoN, v4l2:auto, rpicam:WIDTHxHEIGHT@FPS, y4m:COMMAND, a folder of pictures, FILE.mjpeg, FILE.y4m, - and test-pattern";
                 return Err(Failure::usage(format!("input {uri}: not a kind of input that is read; there are {kinds}")));
             }
             _ => Self::Folder(path),
@@ -173,7 +185,7 @@ impl Source {
 
     /// Whether frames come at the world's pace and are lost if nobody takes them.
     pub fn is_live(&self) -> bool {
-        matches!(self, Self::Camera(_) | Self::TestPattern | Self::Photos)
+        matches!(self, Self::Camera(_) | Self::Child(_) | Self::TestPattern | Self::Photos)
     }
 }
 
@@ -183,12 +195,15 @@ impl Feed {
     /// # Errors
     /// [`Exit::NoInput`] if it is not there, [`Exit::BadData`] if it begins wrong.
     pub fn open(source: &Source) -> Result<Self> {
-        let full = |kind| Self { kind, range: LumaRange::Full, rate: (photos::RATE as u32, 1), header: None };
+        let full = |kind| Self { kind, range: LumaRange::Full, range_is_set: false, rate: (photos::RATE as u32, 1), header: None };
         Ok(match source {
-            Source::Camera(path) => {
-                let camera = camera::Camera::open(path)?;
-                let range = camera.range();
-                Self { range, ..full(Kind::Camera(Box::new(camera))) }
+            Source::Camera(spec) => {
+                let camera = camera::Camera::open(spec.clone())?;
+                Self { range: camera.range(), rate: known_rate(camera.rate()), ..full(Kind::Camera(Box::new(camera))) }
+            }
+            Source::Child(spec) => {
+                let child = child::ChildFeed::open(spec.clone())?;
+                Self { range: child.range(), rate: known_rate(child.rate()), ..full(Kind::Child(Box::new(child))) }
             }
             Source::Folder(path) => full(Kind::Folder(images::list(path)?.into())),
             Source::Mjpeg(path) => full(Kind::Mjpeg(mjpeg::MjpegFile::open(path)?)),
@@ -209,7 +224,7 @@ impl Feed {
         let reader = y4m::Reader::new(stream).map_err(|error| Failure::from(error).context(name))?;
         let header = reader.header().clone();
         let (range, rate) = (header.luma_range(), header.rate);
-        Ok(Self { kind: Kind::Y4m { name: name.to_owned(), reader }, range, rate, header: Some(header) })
+        Ok(Self { kind: Kind::Y4m { name: name.to_owned(), reader }, range, range_is_set: false, rate, header: Some(header) })
     }
 
     /// How luma is coded.
@@ -219,7 +234,7 @@ impl Feed {
 
     /// Says how luma is coded, against what the source says itself.
     pub fn set_range(&mut self, range: LumaRange) {
-        self.range = range;
+        (self.range, self.range_is_set) = (range, true);
     }
 
     /// Frames a second, as a numerator and a denominator; 0 where unknown.
@@ -239,7 +254,11 @@ impl Feed {
 
     /// What went wrong so far.
     pub fn faults(&self) -> Faults {
-        Faults::default()
+        match &self.kind {
+            Kind::Camera(camera) => camera.faults(),
+            Kind::Child(child) => child.faults(),
+            _ => Faults::default(),
+        }
     }
 
     /// Puts the next frame into `luma`, whose memory is used again. A camera answers within a fraction of a second, with
@@ -249,10 +268,17 @@ impl Feed {
     /// [`Exit::BadData`] or [`Exit::Broken`], naming the frame or the file.
     pub fn next_frame(&mut self, luma: &mut Plane<u8>) -> Result<Next> {
         let frame = match &mut self.kind {
-            Kind::Camera(camera) => match camera.next()? {
-                Some(frame) => Some(frame),
-                None => return Ok(Next::NotYet),
-            },
+            Kind::Camera(camera) => {
+                let next = camera.next(luma);
+                // It may have come back as another camera.
+                self.range = if self.range_is_set { self.range } else { camera.range() };
+                return Ok(next);
+            }
+            Kind::Child(child) => {
+                let next = child.next(luma);
+                self.range = if self.range_is_set { self.range } else { child.range() };
+                return Ok(next);
+            }
             Kind::Recording(recording) => {
                 let Some(Replayed { luma: frame, origin, set }) = recording.next_frame()? else { return Ok(Next::End) };
                 *luma = frame;
@@ -316,6 +342,11 @@ pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> 
     }
 }
 
+/// The rate of a source that says it, or else the one that is assumed of all.
+fn known_rate(rate: (u32, u32)) -> (u32, u32) {
+    if rate.0 == 0 || rate.1 == 0 { (photos::RATE as u32, 1) } else { rate }
+}
+
 /// Opens a file for reading.
 ///
 /// # Errors
@@ -336,7 +367,12 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let there = folder.path().to_str().unwrap();
         let cases = [
-            ("v4l2:/dev/video7", Source::Camera("/dev/video7".into())),
+            ("v4l2:/dev/video7", Source::Camera(CameraSpec { device: Select::Path("/dev/video7".into()), ..CameraSpec::default() })),
+            ("v4l2:auto", Source::Camera(CameraSpec::default())),
+            (
+                "y4m:cat a.y4m",
+                Source::Child(ChildSpec { command: vec!["cat".into(), "a.y4m".into()], output: Pixels::Y4m, range: LumaRange::Limited }),
+            ),
             ("-", Source::Stdin),
             ("test-pattern", Source::TestPattern),
             ("a.mjpeg", Source::Mjpeg("a.mjpeg".into())),
