@@ -14,7 +14,7 @@ use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone, say};
 use crate::input::Source;
 use crate::output::Sink;
 use crate::settings::Command;
-use crate::{bench, calibrate, colorize, config, console, demo, doctor, list_cameras, model, panel, record, run};
+use crate::{bench, calibrate, colorize, config, demo, doctor, list_cameras, model, panel, record, run};
 
 const HELP: &str = include_str!("help.txt");
 /// Frames that `bench` measures, unless it is told otherwise.
@@ -126,7 +126,7 @@ fn parse_demo(mut parser: lexopt::Parser) -> Result<Task> {
 fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
     let mut input = None;
     let (mut outputs, mut settings) = (Vec::new(), Vec::new());
-    let (mut model, mut range, mut frame_limit, mut fps, mut console, mut live) = (None, None, None, None, None, false);
+    let (mut model, mut range, mut frame_limit, mut fps, mut panel, mut live) = (None, None, None, None, None, false);
     while let Some(argument) = next(&mut parser)? {
         match argument {
             Short('i') | Long("input") => input = Some(Source::parse(&text(&mut parser)?)?),
@@ -146,7 +146,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
             Long("frames") => frame_limit = Some(frames(&mut parser)?),
             Long("fps") => fps = Some(number::<u32>("--fps", &mut parser)?).filter(|&fps| fps > 0),
             Long("live") => live = true,
-            Long("console") => console = Some(console::Port::parse(&text(&mut parser)?)),
+            Long("panel") => panel = Some(panel::port::Port::parse(&text(&mut parser)?)?),
             other => return help_or_unexpected(other),
         }
     }
@@ -157,7 +157,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
     if outputs.iter().filter(|&sink| *sink == Sink::Stdout).count() > 1 {
         return Err(Failure::usage("standard output can be written to only once"));
     }
-    Ok(Task::Run(Box::new(run::Request { input, outputs, model, settings, range, frames: frame_limit, live, fps, console })))
+    Ok(Task::Run(Box::new(run::Request { input, outputs, model, settings, range, frames: frame_limit, live, fps, panel })))
 }
 
 fn parse_colorize(mut parser: lexopt::Parser) -> Result<Task> {

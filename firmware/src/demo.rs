@@ -54,7 +54,7 @@ pub fn run(request: &Request) -> Result<()> {
         outputs,
         settings: Vec::new(),
         frames: request.frames,
-        console: None,
+        panel: None,
         remote,
         quit,
     }

@@ -10,12 +10,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::coloring::{Colored, Coloring};
-use crate::console;
 use crate::errors::{Exit, Failure, OrFail, Result, say};
 use crate::input::{Feed, Frame, Source, capture};
 use crate::kiosk::Heart;
 use crate::model;
 use crate::output::{Output, Page, Pngs, Sink, Video};
+use crate::panel::port::{self, Port};
 use crate::pipeline::{self, Controls, Flow};
 use crate::remote::Remote;
 use crate::settings::{Choices, Command};
@@ -41,8 +41,8 @@ pub struct Request {
     pub live: bool,
     /// Frames a second of an input that has no rate of its own.
     pub fps: Option<u32>,
-    /// The serial console.
-    pub console: Option<console::Port>,
+    /// The serial line of a knob box.
+    pub panel: Option<Port>,
 }
 
 /// Runs until the input ends, the frames are shown, or SIGINT or SIGTERM says so.
@@ -50,7 +50,7 @@ pub struct Request {
 /// # Errors
 /// Whatever ended it.
 pub fn run(request: Request) -> Result<()> {
-    let Request { input, outputs: sinks, model: file, settings, range, frames, live, fps, console } = request;
+    let Request { input, outputs: sinks, model: file, settings, range, frames, live, fps, panel } = request;
     let colorizer = model::load(file.as_deref())?;
     let mut feed = Feed::open(&input)?;
     if let Some(range) = range {
@@ -68,7 +68,7 @@ pub fn run(request: Request) -> Result<()> {
     let watched = outputs.iter().any(|output| matches!(output, Output::Page(_)));
     let paced = input == Source::TestPattern || watched && !matches!(input, Source::Camera(_) | Source::Stdin);
     let flow = if live || input.is_live() { Flow::Live } else { Flow::Lossless };
-    Session { colorizer, feed, flow, period: paced.then(|| period(header.rate)), outputs, settings, frames, console, remote, quit }.run()
+    Session { colorizer, feed, flow, period: paced.then(|| period(header.rate)), outputs, settings, frames, panel, remote, quit }.run()
 }
 
 fn open(sink: &Sink, header: &Header, remote: &Remote) -> Result<Output> {
@@ -109,8 +109,8 @@ pub struct Session {
     pub settings: Vec<Command>,
     /// Ends the run after so many frames.
     pub frames: Option<u64>,
-    /// The serial console.
-    pub console: Option<console::Port>,
+    /// The serial line of a knob box.
+    pub panel: Option<Port>,
     /// How the page and the panel steer, and where that comes out.
     pub remote: (Remote, Receiver<Command>),
     /// Says when to end: see [`quit_on_signal`].
@@ -123,11 +123,11 @@ impl Session {
     /// # Errors
     /// Whatever ended it.
     pub fn run(self) -> Result<()> {
-        let Self { colorizer, feed, flow, period, outputs, settings, frames, console, remote: (remote, commands), quit } = self;
+        let Self { colorizer, feed, flow, period, outputs, settings, frames, panel, remote: (remote, commands), quit } = self;
         let mut coloring = Coloring::new(colorizer, feed.range(), Arc::clone(&remote.choices));
         settings.into_iter().for_each(|command| coloring.set(command));
-        if let Some(port) = &console {
-            console::serve(port, coloring.settings(), remote.clone())?;
+        if let Some(panel) = panel {
+            port::serve(panel, coloring.settings(), remote.clone())?;
         }
         let controls = Controls { commands, quit };
         let source = move |outlet| capture(feed, period, outlet);
