@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use autochrome_model::{LumaRange, Plane, color};
+use autochrome_model::{LumaRange, Plane};
 use lexopt::prelude::*;
 
 use crate::cli;
@@ -182,6 +182,8 @@ fn told(tone: &Measured, counts: &Counts) -> String {
 
 #[cfg(test)]
 mod tests {
+    use autochrome_model::color;
+
     use super::*;
 
     /// A scene of greys whose codes a camera made with this tone curve; the card, if there is one, in the middle.

@@ -10,14 +10,14 @@ use std::str::FromStr;
 use autochrome_model::LumaRange;
 use lexopt::prelude::*;
 
-use crate::coloring::Conditions;
 use crate::errors::{Exit, Failure, OrFail, Result, fail, reader_is_gone};
 use crate::input::Source;
 use crate::output::Sink;
 use crate::output::page::Access;
+use crate::panel::port::Port;
 use crate::scene::Night;
 use crate::settings::Command;
-use crate::{bench, calibrate, colorize, config, console, demo, doctor, list_cameras, model, panel, record, run};
+use crate::{bench, calibrate, colorize, config, demo, doctor, list_cameras, model, panel, record, run};
 
 const HELP: &str = include_str!("help.txt");
 /// Frames that `bench` measures, unless it is told otherwise.
@@ -129,12 +129,14 @@ fn parse_demo(mut parser: lexopt::Parser) -> Result<Task> {
 }
 
 fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
-    let mut input = None;
-    let (mut outputs, mut settings, mut access) = (Vec::new(), Vec::new(), Access::default());
-    let (mut conditions, mut record) = (Conditions::default(), None);
-    let (mut model, mut range, mut frame_limit, mut fps, mut console, mut live) = (None, None, None, None, None, false);
+    let (mut file, mut sets) = (None, Vec::new());
+    let (mut input, mut outputs, mut settings, mut model, mut range, mut night) = (None, Vec::new(), Vec::new(), None, None, None);
+    let (mut frame_limit, mut fps, mut live, mut wait, mut record) = (None, None, false, false, None);
+    let (mut panel, mut access) = (None, Access::default());
     while let Some(argument) = next(&mut parser)? {
         match argument {
+            Long("config") => file = Some(path(&mut parser)?),
+            Long("set") => sets.push(text(&mut parser)?),
             Short('i') | Long("input") => input = Some(Source::parse(&text(&mut parser)?)?),
             Short('o') | Long("output") => outputs.push(Sink::parse(&text(&mut parser)?)?),
             Long("model") => model = Some(path(&mut parser)?),
@@ -149,45 +151,47 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
                     other => return Err(Failure::usage(format!("--range {other}: it is full or limited"))),
                 });
             }
-            Long("frames") => frame_limit = Some(frames(&mut parser)?),
-            Long("fps") => fps = Some(number::<u32>("--fps", &mut parser)?).filter(|&fps| fps > 0),
-            Long("live") => live = true,
-            Long("record") => record = Some(path(&mut parser)?),
             Long("night") => {
-                conditions.scene.night = match text(&mut parser)?.as_str() {
+                night = Some(match text(&mut parser)?.as_str() {
                     "auto" => Night::Auto,
                     "off" => Night::Off,
                     "on" => Night::On,
                     other => return Err(Failure::usage(format!("--night {other}: it is auto, off or on"))),
-                };
+                });
             }
-            Long("console") => console = Some(console::Port::parse(&text(&mut parser)?)),
+            Long("frames") => frame_limit = Some(frames(&mut parser)?),
+            Long("fps") => fps = Some(number::<u32>("--fps", &mut parser)?).filter(|&fps| fps > 0),
+            Long("live") => live = true,
+            Long("wait") => wait = true,
+            Long("record") => record = Some(path(&mut parser)?),
+            Long("panel") => panel = Some(Port::parse(&text(&mut parser)?)?),
             Long("token-file") => access.token_file = Some(path(&mut parser)?),
             Long("host") => access.hosts.push(text(&mut parser)?),
             other => return help_or_unexpected(other),
         }
     }
-    let input = input.ok_or_else(|| Failure::usage("run wants --input URI"))?;
-    if outputs.is_empty() {
-        return Err(Failure::usage("run wants at least one --output URI"));
+    let mut request = config::load(file, sets)?.config.request()?;
+    // What the command line says comes last, and so wins.
+    request.input = input.unwrap_or(request.input);
+    if !outputs.is_empty() {
+        request.outputs = outputs;
     }
-    if outputs.iter().filter(|&sink| *sink == Sink::Stdout).count() > 1 {
+    if request.outputs.iter().filter(|&sink| *sink == Sink::Stdout).count() > 1 {
         return Err(Failure::usage("standard output can be written to only once"));
     }
-    Ok(Task::Run(Box::new(run::Request {
-        input,
-        outputs,
-        model,
-        settings,
-        conditions,
-        record,
-        range,
-        frames: frame_limit,
-        live,
-        fps,
-        console,
-        access,
-    })))
+    if let Source::Camera(spec) = &mut request.input {
+        spec.wait |= wait;
+    }
+    request.model = model.or(request.model);
+    request.settings.extend(settings);
+    request.range = range.or(request.range);
+    request.conditions.scene.night = night.unwrap_or(request.conditions.scene.night);
+    request.fps = fps.or(request.fps);
+    request.panel = panel.or(request.panel);
+    request.access.token_file = access.token_file.or(request.access.token_file);
+    request.access.hosts.extend(access.hosts);
+    (request.frames, request.live, request.record) = (frame_limit, live, record);
+    Ok(Task::Run(Box::new(request)))
 }
 
 fn parse_colorize(mut parser: lexopt::Parser) -> Result<Task> {
@@ -314,8 +318,8 @@ mod tests {
             ("demo --frames 0", "at least one frame"),
             ("demo --frames -5", "--frames -5"),
             ("demo extra", "extra"),
-            ("run --output null", "wants --input"),
-            ("run --input test-pattern", "at least one --output"),
+            ("run --set camera.fsp=3", "camera.fps"),
+            ("run --night maybe", "--night maybe"),
             ("run --input test-pattern --output a.mp4", "a.mp4"),
             ("run --input - --output - --output -", "only once"),
             ("run --range half", "--range half"),

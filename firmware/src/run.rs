@@ -1,6 +1,6 @@
 //! `run`: one input, any number of outputs, until the input ends or somebody says so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::coloring::{Colored, Coloring, Conditions};
-use crate::console;
+use crate::config::typed::Thermal;
 use crate::errors::{Exit, Failure, OrFail, Result, say, warn};
 use crate::input::{Feed, Frame, Source, capture};
 use crate::kiosk::{self, Heart};
@@ -18,11 +18,13 @@ use crate::model;
 use crate::output::display::Scale;
 use crate::output::page::Access;
 use crate::output::{Display, Output, Page, Pngs, Sink, V4l2, Video};
+use crate::panel::port::{self, Port};
 use crate::pipeline::{self, Controls, Flow};
 use crate::recording::{About, Recorder};
 use crate::remote::Remote;
-use crate::settings::{Choices, Command};
+use crate::settings::{Choices, Command, ModelChoice};
 use crate::showing::Showing;
+use crate::thermal;
 use crate::y4m::Header;
 
 /// What `run` was asked to do.
@@ -36,8 +38,12 @@ pub struct Request {
     pub model: Option<PathBuf>,
     /// Settings to start with.
     pub settings: Vec<Command>,
+    /// The presets and models that can be named while it runs.
+    pub choices: Choices,
     /// What is decided beforehand about the coloring.
     pub conditions: Conditions,
+    /// What is done when the processor gets hot; nothing if absent.
+    pub thermal: Option<Thermal>,
     /// A folder to record the run into.
     pub record: Option<PathBuf>,
     /// How luma is coded, against what the input says.
@@ -48,8 +54,8 @@ pub struct Request {
     pub live: bool,
     /// Frames a second of an input that has no rate of its own.
     pub fps: Option<u32>,
-    /// The serial console.
-    pub console: Option<console::Port>,
+    /// The serial line of a knob box.
+    pub panel: Option<Port>,
     /// Who may do what on the page.
     pub access: Access,
 }
@@ -59,8 +65,27 @@ pub struct Request {
 /// # Errors
 /// Whatever ended it.
 pub fn run(request: Request) -> Result<()> {
-    let Request { input, outputs: sinks, model: file, settings, conditions, record, range, frames, live, fps, console, access } = request;
+    let Request {
+        input,
+        outputs: sinks,
+        model: file,
+        settings,
+        mut choices,
+        conditions,
+        record,
+        range,
+        frames,
+        live,
+        fps,
+        panel,
+        access,
+        thermal,
+    } = request;
     let colorizer = model::load(file.as_deref())?;
+    // The model that a run begins with is the first of those it can go back to.
+    if choices.models.first().is_none_or(|first| first.file != file) {
+        choices.models.insert(0, ModelChoice { name: colorizer.contract().card.name.clone(), file });
+    }
     let mut feed = Feed::open(&input)?;
     if let Some(range) = range {
         feed.set_range(range);
@@ -71,7 +96,7 @@ pub fn run(request: Request) -> Result<()> {
     };
     // Before anybody is told that there is something to see, and after what may wait for a pipe.
     let quit = quit_on_signal()?;
-    let remote = Remote::new(Choices::default());
+    let remote = Remote::new(choices);
     let outputs = sinks.iter().map(|sink| open(sink, &header, &access, &remote.0)).collect::<Result<Vec<_>>>()?;
     // Somebody who watches wants to see a recording at its own pace; a file wants it soon.
     let watched = outputs.iter().any(Output::is_live);
@@ -86,7 +111,7 @@ pub fn run(request: Request) -> Result<()> {
     let about = || About { model: Some(colorizer.contract().card.name.clone()), lookahead, ..About::new(header.rate, feed.header()) };
     let recorder = record.map(|folder| Recorder::create(&folder, &about())).transpose()?;
     let period = paced.then(|| period(header.rate));
-    Session { colorizer, feed, flow, period, outputs, settings, conditions, recorder, frames, console, remote, quit }.run()
+    Session { colorizer, feed, flow, period, outputs, settings, conditions, recorder, frames, panel, thermal, remote, quit }.run()
 }
 
 fn open(sink: &Sink, header: &Header, access: &Access, remote: &Remote) -> Result<Output> {
@@ -134,8 +159,10 @@ pub struct Session {
     pub recorder: Option<Recorder>,
     /// Ends the run after so many frames.
     pub frames: Option<u64>,
-    /// The serial console.
-    pub console: Option<console::Port>,
+    /// The serial line of a knob box.
+    pub panel: Option<Port>,
+    /// What is done when the processor gets hot.
+    pub thermal: Option<Thermal>,
     /// How the page and the panel steer, and where that comes out.
     pub remote: (Remote, Receiver<Command>),
     /// Says when to end: see [`quit_on_signal`].
@@ -148,11 +175,14 @@ impl Session {
     /// # Errors
     /// Whatever ended it.
     pub fn run(self) -> Result<()> {
-        let Self { colorizer, feed, flow, period, outputs, settings, frames, console, quit, .. } = self;
+        let Self { colorizer, feed, flow, period, outputs, settings, frames, panel, thermal, quit, .. } = self;
         let (remote, commands) = self.remote;
         let mut coloring = Coloring::new(colorizer, self.conditions, Arc::clone(&remote.choices));
-        if let Some(port) = &console {
-            console::serve(port, coloring.settings(), remote.clone())?;
+        if let Some(port) = panel {
+            port::serve(port, coloring.settings(), remote.clone())?;
+        }
+        if let Some(thermal) = &thermal {
+            thermal::serve(Path::new("/"), thermal, remote.clone())?;
         }
         let controls = Controls { commands, quit };
         let status = Arc::clone(&remote.status);

@@ -7,9 +7,12 @@ use autochrome_model::LumaRange;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{self, KEYS};
+use crate::coloring::Conditions;
 use crate::errors::Result;
 use crate::input::Source;
 use crate::output::Sink;
+use crate::output::page::Access;
+use crate::panel::port::Port;
 use crate::run;
 use crate::scene::{Night, SceneSettings};
 use crate::settings::{Choices, Command, ModelChoice, Preset as PresetChoice};
@@ -266,14 +269,16 @@ impl Config {
         self.output_uris().iter().map(|uri| Sink::parse(uri)).collect()
     }
 
-    /// What to do about darkness.
-    pub fn scene(&self) -> SceneSettings {
+    /// What is decided before a run about how its frames are colored.
+    pub fn conditions(&self) -> Conditions {
+        let Tone { black, white, gamma } = self.camera.tone;
         let night = match self.color.night.as_str() {
             "on" => Night::On,
             "off" => Night::Off,
             _ => Night::Auto,
         };
-        SceneSettings { night, dark_fade: self.color.dark_fade }
+        let scene = SceneSettings { night, dark_fade: self.color.dark_fade };
+        Conditions { tone: autochrome_model::Tone { black, white, gamma }, scene, ..Conditions::default() }
     }
 
     /// What `run` is asked to do, before its own flags change it.
@@ -281,16 +286,23 @@ impl Config {
     /// # Errors
     /// As [`sinks`](Self::sinks).
     pub fn request(&self) -> Result<run::Request> {
+        let panel = self.panel.port.as_ref().map(|port| Port::parse(&format!("{port}:{}", self.panel.baud))).transpose()?;
+        let access = Access { token_file: self.page.token_file.clone(), hosts: self.page.hosts.clone(), ..Access::default() };
         Ok(run::Request {
             input: Source::parse(&self.input_uri())?,
             outputs: self.sinks()?,
             model: self.model_file(Path::new("/")).0,
             settings: self.commands(),
+            choices: self.choices(),
+            conditions: self.conditions(),
+            thermal: self.thermal.enabled.then(|| self.thermal.clone()),
+            record: None,
             range: self.range(),
             frames: None,
             live: false,
             fps: self.camera.fps,
-            console: None,
+            panel,
+            access,
         })
     }
 }
