@@ -145,3 +145,31 @@ fn frozen(colored: &Colored) -> Colored {
     placard::mark(&mut picture, colored.range, FROZEN);
     Colored { picture, before: Plane::default(), model: Arc::clone(&colored.model), ..*colored }
 }
+
+#[cfg(test)]
+mod tests {
+    use autochrome_model::Picture;
+
+    use super::*;
+    use crate::output::Pngs;
+
+    #[test]
+    fn a_frozen_picture_is_kept_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let outputs = vec![Output::Pngs(Pngs::create(folder.path()).unwrap())];
+        let mut showing = Showing::new(outputs, Flow::Live, Arc::default(), Heart::default());
+        for (luma, freeze) in [(50, false), (100, true), (150, true), (200, false)] {
+            let plane = |value| Plane::filled(160, 120, value);
+            let picture = Picture { luma: plane(luma), cb: plane(128), cr: plane(128) };
+            let mut colored = Colored { picture, ..Colored::blank() };
+            colored.settings.freeze = freeze;
+            let arrival = Arrival { colored: Arc::new(colored), dropped: 0, skipped: 0 };
+            assert!(showing.picture(&arrival, Instant::now()).unwrap().is_continue());
+        }
+        let shown: Vec<_> = (0..4).map(|i| image::open(folder.path().join(format!("{i:06}.png"))).unwrap().to_luma8()).collect();
+        assert_eq!(shown[1], shown[2]);
+        assert_eq!([0, 1, 3].map(|i| shown[i].get_pixel(80, 10).0[0]), [50, 100, 200]);
+        let is_labelled = [0, 1, 3].map(|i| shown[i].pixels().any(|pixel| pixel != shown[i].get_pixel(80, 10)));
+        assert_eq!(is_labelled, [false, true, false]);
+    }
+}

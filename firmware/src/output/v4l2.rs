@@ -22,8 +22,8 @@ use crate::errors::{Exit, OrFail, Result, say, warn};
 const RETRY: Duration = Duration::from_secs(1);
 /// What programs that read from a camera all understand.
 const YUYV: [u8; 4] = *b"YUYV";
-/// Cr, Cb and luma of black, lowest byte first, as [`packed`] has them.
-const BLACK: u32 = 0x0010_8080;
+/// Cr, Cb and luma of black, and nothing.
+const BLACK: [u8; 4] = [128, 128, 16, 0];
 
 /// What a device was brought to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,12 +119,12 @@ impl V4l2 {
             (self.port, self.agreed) = (None, None);
         }
         if self.port.is_none() {
-            self.port = Some((self.open)(&self.path)?);
+            self.port = Some((self.open)(&self.path).map_err(|error| during("open it", &error))?);
         }
         let Some(port) = self.port.as_mut() else { return Ok(()) };
         let taken = match self.agreed {
             Some((_, taken)) => taken,
-            None => port.set_size(wanted.0, wanted.1)?,
+            None => port.set_size(wanted.0, wanted.1).map_err(|error| during(&format!("set it to {}x{}", wanted.0, wanted.1), &error))?,
         };
         if self.agreed.is_none() {
             self.agreed = Some((wanted, taken));
@@ -147,7 +147,7 @@ impl V4l2 {
         }
         let Some(letterbox) = self.letterbox.as_mut() else { return Ok(()) };
         if self.frame.is_empty() {
-            let [cr, cb, y, _] = BLACK.to_le_bytes();
+            let [cr, cb, y, _] = BLACK;
             self.frame.extend([y, cb, y, cr].into_iter().cycle().take(taken.stride * taken.height));
         }
         let (x, frame) = (letterbox.place().x, &mut self.frame);
@@ -156,7 +156,7 @@ impl V4l2 {
             Ok(written) if written >= self.frame.len() => Ok(()),
             Ok(_) => self.lose(),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => self.lose(),
-            Err(error) => Err(error),
+            Err(error) => Err(during("write", &error)),
         }
     }
 
@@ -172,6 +172,10 @@ impl Drop for V4l2 {
             say(&format!("video output {}: {} frames were not taken in time", self.path.display(), self.dropped));
         }
     }
+}
+
+fn during(attempt: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{attempt}: {error}"))
 }
 
 /// From a picture's codes to those of video: luma 16 to 235, chroma 16 to 240.
@@ -191,7 +195,7 @@ impl Codes {
         Self { range, luma: std::array::from_fn(|code| luma(code as u8)), chroma: std::array::from_fn(|code| chroma(code as u8)) }
     }
 
-    /// The picture as pixels of Cr, Cb and luma, lowest byte first, in rows of `width`; the last pixel repeats where the picture is narrower.
+    /// The picture as pixels of Cr, Cb, luma and nothing, a byte each, in rows of `width`; the last pixel repeats where the picture is narrower.
     fn pack(&self, colored: &Colored, width: usize, pixels: &mut Vec<u32>) {
         let picture = &colored.picture;
         pixels.clear();
@@ -199,9 +203,9 @@ impl Codes {
             let row = picture.luma.row(y).iter().zip(picture.cb.row(y)).zip(picture.cr.row(y));
             let code = |table: &[u8; 256], code: u8| table[usize::from(code)];
             pixels.extend(
-                row.map(|((&y, &cb), &cr)| u32::from_le_bytes([code(&self.chroma, cr), code(&self.chroma, cb), code(&self.luma, y), 0])),
+                row.map(|((&y, &cb), &cr)| u32::from_ne_bytes([code(&self.chroma, cr), code(&self.chroma, cb), code(&self.luma, y), 0])),
             );
-            let last = pixels.last().copied().unwrap_or(BLACK);
+            let last = pixels.last().copied().unwrap_or(u32::from_ne_bytes(BLACK));
             pixels.resize((y + 1) * width, last);
         }
     }

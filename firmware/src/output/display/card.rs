@@ -39,7 +39,7 @@ const PROBE_EVERY: u32 = 5;
 pub(super) enum CardError {
     /// There is no card at all, or not the one that was named.
     #[error("display: {0}", path.as_ref().map_or_else(
-        || "there is no DRM device in /dev/dri; the kernel has no driver for this board's screen".to_owned(),
+        || "there is no DRM device in /dev/dri".to_owned(),
         |path| format!("{}: there is no such card", path.display())))]
     NoCard {
         /// The one that was named.
@@ -73,6 +73,17 @@ pub(super) enum CardError {
         /// Where one could be.
         connectors: String,
     },
+}
+
+impl CardError {
+    /// Whether the kernel has no DRM driver for a screen.
+    pub(super) fn is_no_driver(&self) -> bool {
+        match self {
+            Self::NoCard { .. } => true,
+            Self::Open { source, .. } => matches!(source.raw_os_error(), Some(25 | 95)),
+            Self::Owned { .. } | Self::NoConnector { .. } | Self::NoScreen { .. } => false,
+        }
+    }
 }
 
 /// What an error number of a card means to the person in front of it.
@@ -245,7 +256,6 @@ impl Seat {
             }
         }
         let names = || connectors.join(", ");
-        // A card without connectors is one that only computes, and no reason for anything.
         Err(match (&self.screen.connector, failed) {
             (_, Some(error)) if connectors.is_empty() || matches!(error, CardError::Owned { .. }) => error,
             (Some(wanted), _) if !connectors.is_empty() && !connectors.contains(wanted) => {
@@ -339,6 +349,10 @@ fn cards(folder: &Path) -> Vec<PathBuf> {
 /// What to show with on this card, if a screen is plugged in. Adds the names of the card's connectors.
 fn plan(card: &Arc<Card>, screen: &Screen, connectors: &mut Vec<String>) -> io::Result<Option<Plan>> {
     let resources = card.resource_handles()?;
+    if resources.connectors().is_empty() {
+        // As a card without any of this says: EOPNOTSUPP.
+        return Err(io::Error::from_raw_os_error(95));
+    }
     for &handle in resources.connectors() {
         let Ok(info) = card.get_connector(handle, true) else { continue };
         let name = info.to_string();
@@ -543,6 +557,21 @@ mod tests {
         assert!(taken(&Screen::default(), folder.path()).contains("there is no DRM device"));
         let null = Screen { card: Some("/dev/null".into()), ..Screen::default() };
         assert_eq!(taken(&null, folder.path()), "display /dev/null: it drives no screen");
+    }
+
+    #[test]
+    fn only_a_missing_driver_is_a_reason_for_the_framebuffer() {
+        let open = |number| CardError::Open { path: "/dev/dri/card0".into(), source: io::Error::from_raw_os_error(number) };
+        let cases = [
+            (CardError::NoCard { path: None }, true),
+            (open(95), true),
+            (open(13), false),
+            (CardError::Owned { path: "/dev/dri/card0".into() }, false),
+            (CardError::NoScreen { connectors: "HDMI-A-1".into() }, false),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(error.is_no_driver(), expected, "{error}");
+        }
     }
 
     #[test]

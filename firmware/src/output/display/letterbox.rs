@@ -123,8 +123,8 @@ impl Letterbox {
         self.place
     }
 
-    /// Gives `put` each row of the picture as shown, from the top: the screen's row, and four bytes a pixel, lowest first, which go from
-    /// [`Place::x`] on. Each byte is interpolated by itself.
+    /// Gives `put` each row of the picture as shown, from the top: the screen's row, and four bytes a pixel, in the order of
+    /// memory, which go from [`Place::x`] on. Each byte is interpolated by itself.
     pub(crate) fn draw(&mut self, pixels: &[u32], mut put: impl FnMut(usize, &[u8])) {
         (self.upper.row, self.lower.row) = (None, None);
         for (y, tap) in self.rows.iter().enumerate() {
@@ -156,9 +156,9 @@ impl Stretched {
         let from = &pixels[row * width..(row + 1) * width];
         let out = self.bytes.chunks_exact_mut(4).zip(columns);
         if exact {
-            out.for_each(|(out, tap)| out.copy_from_slice(&from[tap.at].to_le_bytes()));
+            out.for_each(|(out, tap)| out.copy_from_slice(&from[tap.at].to_ne_bytes()));
         } else {
-            out.for_each(|(out, tap)| out.copy_from_slice(&mix(from[tap.at], from[tap.next], u32::from(tap.weight)).to_le_bytes()));
+            out.for_each(|(out, tap)| out.copy_from_slice(&mix(from[tap.at], from[tap.next], u32::from(tap.weight)).to_ne_bytes()));
         }
     }
 }
@@ -200,7 +200,7 @@ mod tests {
         let mut rows = vec![vec![0; screen.0]; screen.1];
         for _ in 0..2 {
             letterbox.draw(pixels, |y, bytes| {
-                let pixels = bytes.as_chunks::<4>().0.iter().map(|&pixel| u32::from_le_bytes(pixel));
+                let pixels = bytes.as_chunks::<4>().0.iter().map(|&pixel| u32::from_ne_bytes(pixel));
                 assert_eq!(pixels.len(), width);
                 rows[y][x..x + width].copy_from_slice(&pixels.collect::<Vec<_>>());
             });

@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use autochrome_model::{LumaRange, Picture};
-
 use crate::coloring::Colored;
 use crate::errors::{Exit, Failure, OrFail, Result, say};
 use crate::newest::{Awaited, Newest};
@@ -84,8 +82,8 @@ impl Display {
     pub fn open(screen: &Screen) -> Result<Self> {
         match card::Seat::take(screen, Path::new("/dev/dri")) {
             Ok(seat) => Self::start(move |newest| seat.show(newest)),
-            Err(card::CardError::NoCard { .. }) if screen.card.is_none() && Path::new(FRAMEBUFFER).exists() => {
-                say(&format!("there is no DRM device; the picture goes to the framebuffer {FRAMEBUFFER}"));
+            Err(error) if error.is_no_driver() && screen.card.is_none() && Path::new(FRAMEBUFFER).exists() => {
+                say(&format!("{error}; the picture goes to the framebuffer {FRAMEBUFFER}"));
                 Self::framebuffer(Path::new(FRAMEBUFFER), screen.scale)
             }
             Err(error) => Err(Failure { exit: Exit::CannotCreate, cause: error.into() }),
@@ -147,16 +145,11 @@ impl Fitting {
         if self.letterbox.as_ref().is_none_or(|letterbox| !letterbox.is_for(size, screen)) {
             self.letterbox = Some(Letterbox::new(size, screen, self.scale));
         }
-        xrgb_into(&colored.picture, colored.range, &mut self.pixels);
+        self.pixels.resize(size.0 * size.1, 0);
+        colored.picture.to_xrgb_into(colored.range, size.0, &mut self.pixels);
         let letterbox = self.letterbox.as_mut()?;
         Some((letterbox.place(), letterbox, &self.pixels))
     }
-}
-
-/// The picture as 0x00RRGGBB, row by row.
-fn xrgb_into(picture: &Picture, range: LumaRange, pixels: &mut Vec<u32>) {
-    pixels.clear();
-    pixels.extend(picture.to_rgb(range).as_chunks::<3>().0.iter().map(|&[r, g, b]| u32::from_be_bytes([0, r, g, b])));
 }
 
 /// Lets `time` pass. False if there will be no more pictures.
@@ -177,7 +170,7 @@ fn pause(newest: &Newest<Colored>, time: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use autochrome_model::Plane;
+    use autochrome_model::{LumaRange, Picture, Plane};
 
     use super::*;
 
@@ -214,12 +207,20 @@ mod tests {
     }
 
     #[test]
-    fn pixels_are_red_green_and_blue_from_the_top_byte_down() {
-        let one = |value| Plane::filled(1, 1, value);
-        let mut pixels = vec![7; 9];
-        xrgb_into(&Picture { luma: one(76), cb: one(85), cr: one(255) }, LumaRange::Full, &mut pixels);
-        assert_eq!(pixels, [0x00fe_0000]);
-        xrgb_into(&Picture { luma: one(235), cb: one(128), cr: one(128) }, LumaRange::Limited, &mut pixels);
-        assert_eq!(pixels, [0x00ff_ffff]);
+    fn pixels_are_blue_green_red_and_nothing() {
+        let one = |[y, cb, cr]: [u8; 3]| Picture { luma: Plane::filled(1, 1, y), cb: Plane::filled(1, 1, cb), cr: Plane::filled(1, 1, cr) };
+        let cases = [
+            (LumaRange::Full, [76, 85, 255], [0, 0, 254, 0]),
+            (LumaRange::Limited, [235, 128, 128], [255, 255, 255, 0]),
+            (LumaRange::Limited, [16, 128, 128], [0, 0, 0, 0]),
+        ];
+        for (range, codes, expected) in cases {
+            let mut fitting = Fitting::new(Scale::Smooth);
+            let colored = Colored { picture: one(codes), range, ..Colored::blank() };
+            let (place, letterbox, pixels) = fitting.fit(&colored, (3, 1)).unwrap();
+            assert_eq!(place, Place { x: 1, y: 0, width: 1, height: 1 });
+            letterbox.draw(pixels, |_, row| assert_eq!(row, expected));
+        }
+        assert!(Fitting::new(Scale::Smooth).fit(&Colored::blank(), (3, 1)).is_none());
     }
 }
