@@ -17,7 +17,7 @@ use crate::output::Sink;
 use crate::output::page::Access;
 use crate::scene::Night;
 use crate::settings::Command;
-use crate::{bench, calibrate, colorize, config, console, demo, doctor, list_cameras, model, panel, record, run};
+use crate::{bench, calibrate, colorize, config, demo, doctor, list_cameras, model, panel, record, run};
 
 const HELP: &str = include_str!("help.txt");
 /// Frames that `bench` measures, unless it is told otherwise.
@@ -132,7 +132,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
     let mut input = None;
     let (mut outputs, mut settings, mut access) = (Vec::new(), Vec::new(), Access::default());
     let (mut conditions, mut record) = (Conditions::default(), None);
-    let (mut model, mut range, mut frame_limit, mut fps, mut console, mut live) = (None, None, None, None, None, false);
+    let (mut model, mut range, mut frame_limit, mut fps, mut panel, mut live) = (None, None, None, None, None, false);
     while let Some(argument) = next(&mut parser)? {
         match argument {
             Short('i') | Long("input") => input = Some(Source::parse(&text(&mut parser)?)?),
@@ -161,7 +161,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
                     other => return Err(Failure::usage(format!("--night {other}: it is auto, off or on"))),
                 };
             }
-            Long("console") => console = Some(console::Port::parse(&text(&mut parser)?)),
+            Long("panel") => panel = Some(panel::port::Port::parse(&text(&mut parser)?)?),
             Long("token-file") => access.token_file = Some(path(&mut parser)?),
             Long("host") => access.hosts.push(text(&mut parser)?),
             other => return help_or_unexpected(other),
@@ -185,7 +185,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
         frames: frame_limit,
         live,
         fps,
-        console,
+        panel,
         access,
     })))
 }

@@ -60,7 +60,7 @@ pub fn run(request: &Request) -> Result<()> {
         conditions: Conditions { lookahead: whole, ..Conditions::default() },
         recorder: None,
         frames: request.frames,
-        console: None,
+        panel: None,
         remote,
         quit,
     }

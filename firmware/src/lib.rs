@@ -3,7 +3,7 @@
 //! [`input`] is where frames come from, [`coloring`] is what happens to each, [`output`] is where pictures go, and [`pipeline`] joins the
 //! three by channels on named threads. [`run`], [`demo`], [`colorize`] and [`mod@bench`] are what the program can be asked to do, and [`cli`] is
 //! how it is asked. Each outside world is touched in one room: V4L2 in `input::camera`, HTTP in `output::page`, the serial port in
-//! [`console`].
+//! [`panel`].
 
 pub mod bench;
 pub mod calibrate;
@@ -11,7 +11,6 @@ pub mod cli;
 pub mod coloring;
 pub mod colorize;
 pub mod config;
-pub mod console;
 pub mod cuts;
 pub mod demo;
 pub mod doctor;

@@ -10,7 +10,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::coloring::{Colored, Coloring, Conditions};
-use crate::console;
 use crate::errors::{Exit, Failure, OrFail, Result, say, warn};
 use crate::input::{Feed, Frame, Source, capture};
 use crate::kiosk::{self, Heart};
@@ -18,6 +17,7 @@ use crate::model;
 use crate::output::display::Scale;
 use crate::output::page::Access;
 use crate::output::{Display, Output, Page, Pngs, Sink, V4l2, Video};
+use crate::panel::port::{self, Port};
 use crate::pipeline::{self, Controls, Flow};
 use crate::recording::{About, Recorder};
 use crate::remote::Remote;
@@ -48,8 +48,8 @@ pub struct Request {
     pub live: bool,
     /// Frames a second of an input that has no rate of its own.
     pub fps: Option<u32>,
-    /// The serial console.
-    pub console: Option<console::Port>,
+    /// The serial line of a knob box.
+    pub panel: Option<Port>,
     /// Who may do what on the page.
     pub access: Access,
 }
@@ -59,7 +59,7 @@ pub struct Request {
 /// # Errors
 /// Whatever ended it.
 pub fn run(request: Request) -> Result<()> {
-    let Request { input, outputs: sinks, model: file, settings, conditions, record, range, frames, live, fps, console, access } = request;
+    let Request { input, outputs: sinks, model: file, settings, conditions, record, range, frames, live, fps, panel, access } = request;
     let colorizer = model::load(file.as_deref())?;
     let mut feed = Feed::open(&input)?;
     if let Some(range) = range {
@@ -86,7 +86,7 @@ pub fn run(request: Request) -> Result<()> {
     let about = || About { model: Some(colorizer.contract().card.name.clone()), lookahead, ..About::new(header.rate, feed.header()) };
     let recorder = record.map(|folder| Recorder::create(&folder, &about())).transpose()?;
     let period = paced.then(|| period(header.rate));
-    Session { colorizer, feed, flow, period, outputs, settings, conditions, recorder, frames, console, remote, quit }.run()
+    Session { colorizer, feed, flow, period, outputs, settings, conditions, recorder, frames, panel, remote, quit }.run()
 }
 
 fn open(sink: &Sink, header: &Header, access: &Access, remote: &Remote) -> Result<Output> {
@@ -134,8 +134,8 @@ pub struct Session {
     pub recorder: Option<Recorder>,
     /// Ends the run after so many frames.
     pub frames: Option<u64>,
-    /// The serial console.
-    pub console: Option<console::Port>,
+    /// The serial line of a knob box.
+    pub panel: Option<Port>,
     /// How the page and the panel steer, and where that comes out.
     pub remote: (Remote, Receiver<Command>),
     /// Says when to end: see [`quit_on_signal`].
@@ -148,11 +148,13 @@ impl Session {
     /// # Errors
     /// Whatever ended it.
     pub fn run(self) -> Result<()> {
-        let Self { colorizer, feed, flow, period, outputs, settings, frames, console, quit, .. } = self;
+        let Self { colorizer, feed, flow, period, outputs, settings, frames, panel, quit, .. } = self;
         let (remote, commands) = self.remote;
         let mut coloring = Coloring::new(colorizer, self.conditions, Arc::clone(&remote.choices));
-        if let Some(port) = &console {
-            console::serve(port, coloring.settings(), remote.clone())?;
+        if let Some(panel) = panel {
+            let mut first = coloring.settings();
+            settings.iter().for_each(|&command| first.apply(command, &remote.choices));
+            port::serve(panel, first, remote.clone())?;
         }
         let controls = Controls { commands, quit };
         let status = Arc::clone(&remote.status);

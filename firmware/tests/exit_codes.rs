@@ -74,7 +74,7 @@ fn every_mistake_has_its_line_and_code() {
         (66, &["colorize", &empty, &at("out")], "no PNG or JPEG"),
         (66, &["run", "--input", "v4l2:/dev/video-none", "--output", "null"], "there is no such device"),
         (66, &["run", "--input", "v4l2:/dev/null", "--output", "null"], "not a V4L2 camera"),
-        (66, &["run", "--input", "test-pattern", "--output", "null", "--console", "/dev/tty-none"], "open console"),
+        (2, &["run", "--input", "test-pattern", "--output", "null", "--panel", "ttyUSB0"], "absolute path"),
         (69, &["demo", "--listen", &taken], "choose another address"),
         (69, &["run", "--input", "test-pattern", "--output", &taken_page], "choose another address"),
         (69, &["demo", "--listen", "nonsense"], "an address has a port"),

@@ -290,7 +290,7 @@ impl Config {
             frames: None,
             live: false,
             fps: self.camera.fps,
-            console: None,
+            panel: None,
         })
     }
 }
