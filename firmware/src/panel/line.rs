@@ -133,7 +133,7 @@ pub enum Damage {
 }
 
 impl<'a> Line<'a> {
-    /// Takes `[#sequence] VERB [word ..] [*hhhh]` apart.
+    /// Takes `[#sequence] VERB [word ..] [*dddd]` apart.
     ///
     /// # Errors
     /// [`Damage`]; nothing that a damaged line says is to be believed, its number included.
@@ -144,7 +144,7 @@ impl<'a> Line<'a> {
             None => (text, false),
             Some((before, digits)) => {
                 let body = before.strip_suffix(' ').ok_or(Damage::Checksum)?;
-                if hex(digits) != Some(checksum(body.as_bytes())) {
+                if read_digits(digits) != Some(checksum(body.as_bytes())) {
                     return Err(Damage::Checksum);
                 }
                 (body, true)
@@ -175,10 +175,18 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Four digits, in upper case only: a flipped bit may turn `A` into `a`, and that line was damaged too.
-fn hex(digits: &str) -> Option<u16> {
-    let sound = digits.len() == 4 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'));
-    if sound { u16::from_str_radix(digits, 16).ok() } else { None }
+/// A checksum as it is written: four digits of sixteen, the most significant first.
+///
+/// The digits are the characters from `0` to `?`, which continue where `9` ends, and not those of hexadecimal: between `B` and `C` one flipped bit of
+/// the line is three flipped bits of the checksum, and with one more in the line that can pass. With these a bit of a digit is a bit of the
+/// checksum or makes the digit invalid, and so any three flipped bits are found out, as CRC-16 promises for so short a line.
+pub fn digits(checksum: u16) -> String {
+    [12, 8, 4, 0].map(|shift| char::from(b'0' + (checksum >> shift & 15) as u8)).iter().collect()
+}
+
+fn read_digits(digits: &str) -> Option<u16> {
+    let sound = digits.len() == 4 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'?'));
+    sound.then(|| digits.bytes().fold(0, |sum, byte| sum << 4 | u16::from(byte - b'0')))
 }
 
 #[cfg(test)]
@@ -235,17 +243,18 @@ mod tests {
             (Some(17), false, "SET", vec!["mix=1", "hue=3"])
         );
         assert_eq!(Line::parse("LIST", false).unwrap().words().count(), 0);
-        let checked = |text: &str| format!("{text} *{:04X}", checksum(text.as_bytes()));
+        let checked = |text: &str| format!("{text} *{}", digits(checksum(text.as_bytes())));
         assert!(Line::parse(&checked("GET"), true).unwrap().checked);
         assert_eq!(Line::parse(&checked("#65535 GET"), false).unwrap().sequence, Some(65535));
-        let lower = checked("GET").to_lowercase().replace("get", "GET");
+        assert_eq!((digits(0x09AF), read_digits("09:?")), ("09:?".into(), Some(0x09AF)));
         let cases = [
             ("GET", true, Damage::Checksum),
             ("GET *0000", false, Damage::Checksum),
             ("GET *", false, Damage::Checksum),
             (&checked("GET").replace(" *", "*"), false, Damage::Checksum),
             (&format!("{} ", checked("GET")), false, Damage::Checksum),
-            (&lower, false, Damage::Checksum),
+            ("GET *09:@", false, Damage::Checksum),
+            ("GET *09AF", false, Damage::Checksum),
             ("GET ", false, Damage::Syntax),
             (" GET", false, Damage::Syntax),
             ("SET  mix=1", false, Damage::Syntax),

@@ -1,6 +1,7 @@
 //! The serial port: opened, kept open, and opened again. One thread, which never holds up the picture and never ends the run.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,9 @@ use serialport::{SerialPort, TTYPort};
 
 use super::protocol::{Outbox, Protocol};
 use crate::errors::{Exit, Failure, OrFail, Result, say, warn};
-use crate::remote::{NotTaken, Remote};
+use crate::remote::Remote;
 use crate::settings::Settings;
+use crate::statistics::Snapshot;
 
 const BAUD_DEFAULT: u32 = 115_200;
 /// The slowest and the fastest that Linux knows.
@@ -53,7 +55,7 @@ impl Port {
     }
 }
 
-/// Serves the port on a thread of its own, for as long as somebody takes commands. A port that is not there, or goes, is waited for.
+/// Serves the port on a thread of its own, which ends with the process. A port that is not there, or goes, is waited for.
 ///
 /// # Errors
 /// [`Exit::Other`] if no thread can be started.
@@ -76,12 +78,10 @@ fn keep_open(port: &Port, mut protocol: Protocol, remote: &Remote) {
         match serialport::new(path, *baud).timeout(READ_TIMEOUT).open_native() {
             Ok(device) => {
                 if missed {
-                    say(&format!("panel {path}: it is there"));
+                    say(&format!("panel {path}: opened"));
                 }
-                match talk(device, path, &mut protocol, remote) {
-                    Gone::Ended => return,
-                    Gone::Lost(error) => warn(&format!("panel {path}: {error}; the picture goes on without it, and it is waited for")),
-                }
+                let error = talk(device, path, &mut protocol, remote);
+                warn(&format!("panel {path}: {error}; the picture goes on without it, and it is waited for"));
                 (missed, retry) = (true, RETRY_MIN);
             }
             Err(error) if !missed => {
@@ -95,46 +95,31 @@ fn keep_open(port: &Port, mut protocol: Protocol, remote: &Remote) {
     }
 }
 
-/// Why a port is no longer served.
-enum Gone {
-    /// It failed, or was unplugged.
-    Lost(io::Error),
-    /// Nobody takes commands any more.
-    Ended,
-}
-
-fn talk(mut device: TTYPort, path: &str, protocol: &mut Protocol, remote: &Remote) -> Gone {
+/// Answers until the port fails or is unplugged; returns how that showed.
+fn talk(mut device: TTYPort, path: &str, protocol: &mut Protocol, remote: &Remote) -> io::Error {
     let mut out = Outbox::default();
     let mut buffer = [0; BUFFER_BYTES];
-    let mut ended = false;
     let mut seen = None;
     look(remote, &mut seen, protocol);
     protocol.open(Instant::now(), &mut out);
     loop {
         protocol.tick(Instant::now(), &mut out);
         if let Err(error) = send(&mut device, &mut out) {
-            return Gone::Lost(error);
-        }
-        if ended {
-            return Gone::Ended;
+            return if error.kind() == io::ErrorKind::BrokenPipe { closed() } else { error };
         }
         let count = match device.set_timeout(READ_TIMEOUT).map_err(io::Error::from).and_then(|()| device.read(&mut buffer)) {
-            Ok(0) => return Gone::Lost(io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed")),
+            Ok(0) => return closed(),
             Ok(count) => count,
             Err(error) if is_later(&error) => 0,
-            Err(error) => return Gone::Lost(error),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return closed(),
+            Err(error) => return error,
         };
         look(remote, &mut seen, protocol);
         if count > 0 {
-            let mut steer = |commands: &[_]| {
-                let sent = remote.send_all(commands);
-                ended |= sent == Err(NotTaken::Ended);
-                sent
-            };
-            protocol.hear(&buffer[..count], Instant::now(), &mut steer, &mut out);
+            protocol.hear(&buffer[..count], Instant::now(), &mut |commands| remote.send_all(commands), &mut out);
         }
         if let Some(name) = protocol.greeting() {
-            say(&format!("panel {path}: {name} says hello"));
+            say(&format!("panel {path}: box {name} is there"));
         }
         if count == buffer.len() {
             thread::sleep(FLOOD_PAUSE);
@@ -143,10 +128,10 @@ fn talk(mut device: TTYPort, path: &str, protocol: &mut Protocol, remote: &Remot
 }
 
 /// Tells the protocol how the device is doing, if there is news.
-fn look(remote: &Remote, seen: &mut Option<std::sync::Arc<crate::statistics::Snapshot>>, protocol: &mut Protocol) {
+fn look(remote: &Remote, seen: &mut Option<Arc<Snapshot>>, protocol: &mut Protocol) {
     let newest = remote.status.snapshot.get();
     let is_news = match (&newest, &seen) {
-        (Some(newest), Some(seen)) => !std::sync::Arc::ptr_eq(newest, seen),
+        (Some(newest), Some(seen)) => !Arc::ptr_eq(newest, seen),
         (newest, _) => newest.is_some(),
     };
     if let (Some(snapshot), true) = (&newest, is_news) {
@@ -168,6 +153,11 @@ fn send(device: &mut TTYPort, out: &mut Outbox) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A hang-up, which the library calls a broken pipe.
+fn closed() -> io::Error {
+    io::Error::other("it was closed or unplugged")
 }
 
 fn is_later(error: &io::Error) -> bool {

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::line::{Assembler, Damage, Heard, LINE_BYTES_MAX, Line, checksum};
+use super::line::{Assembler, Damage, Heard, LINE_BYTES_MAX, Line, checksum, digits};
 use super::standing::{Standing, Value, choice_names, number_text, word};
 use crate::remote::NotTaken;
 use crate::settings::{Choices, Command, KNOBS, Knob, KnobKind, SettingError, Settings};
@@ -25,7 +25,7 @@ const PUSH_PERIOD: Duration = Duration::from_millis(100);
 const STATE_PERIOD: Duration = Duration::from_secs(5);
 /// How much may wait to be sent to a box that does not read, in bytes.
 const OUTBOX_BYTES_MAX: usize = 4096;
-/// What a reply's number and its checksum take of a line: `#65535 ` and ` *hhhh`.
+/// What a reply's number and its checksum take of a line: `#65535 ` and ` *dddd`.
 const FRAME_BYTES: usize = 7 + 6;
 
 /// Lines on their way to the box. What finds no room is not sent: a box that does not read has no need of it.
@@ -37,7 +37,7 @@ pub struct Outbox {
 impl Outbox {
     /// Puts a line in, or nothing of it. Says whether it found room.
     fn put(&mut self, text: &str, checked: bool) -> bool {
-        let checksum = if checked { format!(" *{:04X}", checksum(text.as_bytes())) } else { String::new() };
+        let checksum = if checked { format!(" *{}", digits(checksum(text.as_bytes()))) } else { String::new() };
         let room = self.bytes.len() + text.len() + checksum.len() < OUTBOX_BYTES_MAX;
         if room {
             self.bytes.extend(text.bytes().chain(checksum.bytes()).chain([b'\n']));
@@ -124,7 +124,10 @@ impl Refusal {
 
 impl From<Damage> for Refusal {
     fn from(damage: Damage) -> Self {
-        Self::new(if damage == Damage::Checksum { Number::Crc } else { Number::Syntax }, "")
+        match damage {
+            Damage::Checksum => Self::new(Number::Crc, ""),
+            Damage::Syntax => Self::new(Number::Syntax, "it wants [#number] VERB key=value with one space between"),
+        }
     }
 }
 
