@@ -599,6 +599,10 @@ fn no_line_with_three_flipped_bits_changes_anything() {
                 for bit in [first, second, third] {
                     damaged[bit / 8] ^= 1 << (bit % 8);
                 }
+                if damaged.ends_with(b"\r") {
+                    // With the line feed that comes next it is the whole line again.
+                    continue;
+                }
                 assert_eq!(changes(&mut machine, &damaged), 0, "bits {first}, {second} and {third}: {}", damaged.escape_ascii());
                 count += 1;
             }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use lexopt::prelude::*;
@@ -59,11 +59,10 @@ fn play(mut lines: impl BufRead, typed: bool) -> Result<()> {
     let heard = ours.try_clone_native().or_fail(Exit::Other, || format!("open {port} again"))?;
     print(&port)?;
     say(&format!("give it to `autochrome run --panel {port}`; waiting for that"));
-    let (answered_in, answered) = bounded(64);
-    let started = thread::Builder::new().name("hear".into()).spawn(move || hear(heard, &answered_in));
+    let (answers_in, answers) = bounded(64);
+    let started = thread::Builder::new().name("hear".into()).spawn(move || hear(heard, &answers_in));
     started.or_fail(Exit::Other, || "start thread hear".into())?;
-    // The device greets when it opens the line.
-    if answered.recv().is_err() {
+    if !await_greeting(&answers) {
         return Ok(());
     }
     if typed {
@@ -80,19 +79,19 @@ fn play(mut lines: impl BufRead, typed: bool) -> Result<()> {
         if !line.ends_with(b"\n") {
             line.push(b'\n');
         }
-        send(&mut ours, &line, &answered)?;
+        send(&mut ours, &line, &answers)?;
     }
 }
 
-fn send(device: &mut TTYPort, line: &[u8], answered: &Receiver<()>) -> Result<()> {
-    answered.try_iter().for_each(drop);
+fn send(device: &mut TTYPort, line: &[u8], answers: &Receiver<Answer>) -> Result<()> {
+    answers.try_iter().for_each(drop);
     let mut left = line;
     while !left.is_empty() {
         match device.write(left) {
             Ok(count) => left = &left[count..],
             Err(error) if is_closed(&error) => {
                 say("the device closed the line; waiting for it");
-                if answered.recv().is_err() {
+                if !await_greeting(answers) {
                     return Ok(());
                 }
                 left = line;
@@ -101,15 +100,19 @@ fn send(device: &mut TTYPort, line: &[u8], answered: &Receiver<()>) -> Result<()
             Err(error) => return Err(error).or_fail(Exit::Broken, || "write to the device".into()),
         }
     }
-    // An empty line is the only one without an answer.
-    if line.trim_ascii() != b"" && answered.recv_timeout(ANSWER_TIMEOUT).is_err() {
+    let wanted = match line.trim_ascii() {
+        b"" => return Ok(()),
+        b"?" => Answer::State,
+        _ => Answer::Reply,
+    };
+    if !await_answer(wanted, answers) {
         say("no answer");
     }
     Ok(())
 }
 
-/// Prints what the device says, and tells of each line that ends an answer or greets.
-fn hear(mut device: TTYPort, answered: &Sender<()>) {
+/// Prints what the device says, and tells of what may be waited for.
+fn hear(mut device: TTYPort, answers: &Sender<Answer>) {
     let (mut line, mut bytes) = (Vec::new(), [0; 256]);
     loop {
         let count = match device.read(&mut bytes) {
@@ -139,21 +142,50 @@ fn hear(mut device: TTYPort, answered: &Sender<()>) {
                 return;
             }
             // Only one who waits for an answer wants to know.
-            if ends_answer(&text) {
-                let _ = answered.try_send(());
+            if let Some(answer) = Answer::of(&text) {
+                let _ = answers.try_send(answer);
             }
             line.clear();
         }
     }
 }
 
-/// Whether nothing follows this line unasked: `ok`, `err`, a greeting or a state.
-fn ends_answer(text: &str) -> bool {
-    let unnumbered = match text.strip_prefix('#') {
-        Some(numbered) => numbered.split_once(' ').map_or("", |(_, rest)| rest),
-        None => text,
-    };
-    ["ok ", "err ", "! hello ", "! state "].iter().any(|start| unnumbered.starts_with(start))
+/// What one who waits may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// `ok` or `err`, the last line of a reply.
+    Reply,
+    /// A state line, asked for or not.
+    State,
+    /// The device opened the line.
+    Greeting,
+}
+
+impl Answer {
+    fn of(text: &str) -> Option<Self> {
+        let unnumbered = match text.strip_prefix('#') {
+            Some(numbered) => numbered.split_once(' ').map_or("", |(_, rest)| rest),
+            None => text,
+        };
+        let starts = [("ok ", Self::Reply), ("err ", Self::Reply), ("! state ", Self::State), ("! hello ", Self::Greeting)];
+        starts.iter().find(|(start, _)| unnumbered.starts_with(start)).map(|&(_, answer)| answer)
+    }
+}
+
+/// Waits until the device opens the line, however long that takes. False if nobody reads what it says any more.
+fn await_greeting(answers: &Receiver<Answer>) -> bool {
+    answers.iter().any(|answer| answer == Answer::Greeting)
+}
+
+/// Waits until `wanted` is heard. Says whether it was.
+fn await_answer(wanted: Answer, answers: &Receiver<Answer>) -> bool {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    while let Ok(answer) = answers.recv_deadline(deadline) {
+        if answer == wanted {
+            return true;
+        }
+    }
+    false
 }
 
 /// How a pseudo-terminal says that nobody has its other end open.
@@ -169,17 +201,17 @@ mod tests {
     #[test]
     fn the_end_of_an_answer_is_known() {
         for (text, expected) in [
-            ("ok mix=1 rev=0", true),
-            ("#5 err 34 range key=mix *0000", true),
-            ("! hello proto=1 dev=a fw=1", true),
-            ("! state cam=ok", true),
-            ("- key=mix", false),
-            ("#7 - key=mix", false),
-            ("! set mix=1 rev=1", false),
-            ("#", false),
-            ("", false),
+            ("ok mix=1 rev=0", Some(Answer::Reply)),
+            ("#5 err 34 range key=mix *0000", Some(Answer::Reply)),
+            ("! hello proto=1 dev=a fw=1", Some(Answer::Greeting)),
+            ("! state cam=ok", Some(Answer::State)),
+            ("- key=mix", None),
+            ("#7 - key=mix", None),
+            ("! set mix=1 rev=1", None),
+            ("#", None),
+            ("", None),
         ] {
-            assert_eq!(ends_answer(text), expected, "{text:?}");
+            assert_eq!(Answer::of(text), expected, "{text:?}");
         }
     }
 }
