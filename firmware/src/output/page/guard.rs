@@ -212,7 +212,7 @@ fn is_same(given: &str, secret: &str) -> bool {
 /// A `Host` without its port and without the dot at the end.
 fn host_name(host: &str) -> &str {
     let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !(name.contains(':') && !name.ends_with(']')) => name,
+        Some((name, port)) if (name.ends_with(']') || !name.contains(':')) && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
     name.strip_suffix('.').unwrap_or(name)
