@@ -152,7 +152,7 @@ for module in $modules; do
     esac
     echo "${name%.ko*}.ko" >>"$guest/root/lib/order"
 done
-install -m 755 "$(find "$guest/busybox" -name busybox -type f)" "$guest/root/bin/busybox"
+install -m 755 "$(find "$guest/busybox" -path '*/bin/busybox' -type f)" "$guest/root/bin/busybox"
 install -m 755 "$program" "$guest/root/bin/autochrome"
 for name in ld-linux-aarch64.so.1 libc.so.6 libm.so.6 libgcc_s.so.1; do
     cp -L "$(find "$library/lib" "$library/usr/lib" -name "$name" 2>/dev/null | head -n 1)" "$guest/root/lib/$name"
