@@ -1,17 +1,36 @@
-# Completion of autochrome(1) for bash.
+# Completion of autochrome(1) for bash. A test sees that no option of `autochrome --help` is missing.
 _autochrome() {
-    local word=${COMP_WORDS[COMP_CWORD]} choices=
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} choices=
     if [ "$COMP_CWORD" -eq 1 ]; then
-        choices='demo run colorize model bench --help --version'
+        choices='demo run colorize model bench list-cameras calibrate record serial-sim config check-config doctor help --help --version'
     else
-        case ${COMP_WORDS[1]} in
-            demo) choices='--frames --out --listen' ;;
-            run) choices='--input --output --model --temperature --saturation --range --frames --fps --live --console' ;;
-            colorize) choices='--clip --model --temperature --saturation' ;;
-            model) choices='info --json' ;;
-            bench) choices='--model --threads --frames --json' ;;
+        # What stands behind an option; other values are files.
+        case $before in
+            --range) choices='full limited' ;;
+            --input | -i) choices="test-pattern - $(compgen -G '/dev/video*' | sed 's/^/v4l2:/')" ;;
+            --output | -o) choices='http://127.0.0.1:8080 null -' ;;
+            --listen) choices='127.0.0.1:8080 0.0.0.0:8080 none' ;;
+            --console) choices=$(compgen -G '/dev/serial/by-id/*'; compgen -G '/dev/tty[AU]*') ;;
+            --host) choices=$(uname -n) ;;
+            --model | --token-file | --out) ;;
+            --frames | --fps | --threads | --temperature | --saturation) return ;;
+            *)
+                case ${COMP_WORDS[1]} in
+                    demo) choices='--frames --out --listen --token-file --host --help' ;;
+                    run)
+                        choices='--input --output --model --temperature --saturation --range --frames --fps --live --token-file --host --console --help'
+                        ;;
+                    colorize) choices='--clip --model --temperature --saturation --help' ;;
+                    model) choices='info --json --help' ;;
+                    bench) choices='--model --threads --frames --json --help' ;;
+                esac
+                ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$word")
+    # A colon ends a word for bash: what stands before it is there already.
+    if declare -F __ltrim_colon_completions >/dev/null; then
+        __ltrim_colon_completions "$word"
+    fi
 }
-complete -o default -F _autochrome autochrome
+complete -o default -o bashdefault -F _autochrome autochrome
