@@ -54,6 +54,18 @@ dist:
     cargo build --profile dist --locked -p autochrome
     @cd "${CARGO_TARGET_DIR:-target}/dist" && printf 'dist/autochrome: %s bytes, stripped\n' "$(stat -c %s autochrome)"
 
+# The program for 64-bit ARM boards, built on an x86-64 machine (docs/arm64.md). ARGS: --arch armhf, --profile NAME, --cache DIR
+arm64 *ARGS:
+    sh firmware/packaging/arm64.sh "$@"
+
+# The arm64 program under emulation: pictures, the model's tests, a capture from a camera. ARGS: --reference FILE, --profile NAME, --cache DIR
+test-arm64 *ARGS:
+    sh firmware/packaging/test-arm64.sh "$@"
+
+# The Debian package, in target/debian. ARGS: --arch arm64, --profile NAME, --cache DIR
+deb *ARGS:
+    sh firmware/packaging/deb.sh "$@"
+
 # The workshop for NVIDIA GPUs; building needs no GPU, running needs the CUDA 13 libraries
 trainer-cuda:
     CUDARC_CUDA_VERSION=13000 cargo build --release --locked -p autochrome-trainer --features cuda
