@@ -10,8 +10,9 @@ usage() {
     cat <<'TEXT'
 usage: sh bootstrap.sh demo [-- ARGS]    show the demo; ARGS go to the program, e.g. -- --frames 250 --out pictures
        sh bootstrap.sh test              build everything and run all tests
+       sh bootstrap.sh test-vm           run the tests that need a QEMU guest: cameras, screen, serial ports
 
-Both install first what is missing, and say what they do. Rust has to be there already.
+All install first what is missing, and say what they do. Rust has to be there already.
 TEXT
 }
 
@@ -196,8 +197,26 @@ install_missing() {
     [ $# -eq 0 ] || fail 1 "still missing: $*"
 }
 
+# What the guest of the tests is made from. Not having it fails nothing: those tests leave themselves out, and say so.
+install_guest_packages() {
+    # shellcheck disable=SC2046 # one word each
+    set -- $(sh "$here/tests/vm/guest.sh" --missing)
+    if ! is_debian_like || ! may_install; then
+        return 0
+    fi
+    # The lists have to be there too: the kernel's package is downloaded, not installed.
+    if [ $# -eq 0 ] && apt_offers linux-image-amd64; then
+        return 0
+    fi
+    say "apt-get update"
+    quietly as_root apt-get -q update || say "apt-get update failed; going on with the package lists that are there"
+    [ $# -gt 0 ] || return 0
+    say "apt-get install $*"
+    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@" || say "apt-get install failed"
+}
+
 case ${1-} in
-    demo | test) verb=$1 ;;
+    demo | test | test-vm) verb=$1 ;;
     '' | -h | --help | help)
         usage
         exit 0
@@ -217,5 +236,6 @@ export PATH
 
 check_rust
 install_missing
+[ "$verb" != test-vm ] || install_guest_packages
 say "just $verb${*:+ $*}"
 exec just --justfile "$here/justfile" "$verb" "$@"

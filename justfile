@@ -37,6 +37,14 @@ trainer *ARGS:
 test *ARGS: _python
     AUTOCHROME_PYTHON="{{python}}" cargo test --release --locked --workspace "$@"
 
+# For the whole workspace, as `just test` builds: with a package alone, Tract would be compiled once more with other features. Everything that needs
+# a package that is not installed is left out with one line; `sh bootstrap.sh test-vm` installs them.
+#
+# Cameras, screen and serial ports in a QEMU guest (tests/vm/README.md). ARGS: parts of the cases' names, or --list
+test-vm *ARGS:
+    [ -n "${AUTOCHROME_PROGRAM-}" ] || cargo build --release --locked --workspace --bin autochrome
+    cargo test --release --locked --workspace --test vm -- "$@"
+
 # Clippy and the documentation in the release profile too: they share build scripts and procedural macros with the tests.
 #
 # What has to pass before a change goes in: format, lints, documentation, tests
