@@ -13,7 +13,7 @@ use embedded_graphics::{Drawable, Pixel, draw_target::DrawTarget};
 use crate::coloring::Colored;
 
 /// How long the last picture takes to fade.
-pub const FADE_SECONDS: f32 = 1.0;
+pub const FADE_SECONDS: f32 = 0.7;
 /// The size of a placard where no picture was shown before it.
 const SIZE: (usize, usize) = (640, 480);
 /// More words than this are cut off.

@@ -37,13 +37,15 @@ pub struct Showing {
     /// Why there is no picture, since when.
     absence: Option<(Absence, Instant)>,
     placard_at: Option<Instant>,
+    /// Numbers that nobody reads any more, for their memory.
+    spare: Option<Arc<Snapshot>>,
 }
 
 impl Showing {
     /// Shows to `outputs`, and tells `status` and `heart`.
     pub fn new(outputs: Vec<Output>, flow: Flow, status: Arc<Status>, heart: Heart) -> Self {
         let statistics = Statistics::default();
-        Self { outputs, flow, statistics, status, heart, last: None, frozen: None, absence: None, placard_at: None }
+        Self { outputs, flow, statistics, status, heart, last: None, frozen: None, absence: None, placard_at: None, spare: None }
     }
 
     /// Shows what arrives until there is no more, an output's reader leaves, or `frames` pictures were shown. Says in one line on standard
@@ -135,7 +137,13 @@ impl Showing {
 
     /// Puts the numbers where everybody finds them.
     fn tell(&mut self) {
-        self.status.snapshot.put(Arc::new(self.statistics.now().clone()));
+        let now = self.statistics.now();
+        let mut sheet = self.spare.take().unwrap_or_else(|| Arc::new(now.clone()));
+        match Arc::get_mut(&mut sheet) {
+            Some(own) => own.clone_from(now),
+            None => sheet = Arc::new(now.clone()),
+        }
+        self.spare = self.status.snapshot.put(sheet);
     }
 }
 

@@ -31,6 +31,8 @@ const JPEG_QUALITY: u8 = 85;
 pub struct Page {
     views: Arc<Newest<View>>,
     address: SocketAddr,
+    /// A view that nobody looks at any more, for its memory.
+    spare: Option<Arc<View>>,
 }
 
 impl Page {
@@ -42,7 +44,7 @@ impl Page {
     pub fn listen(address: &str, access: &Access, remote: Remote) -> Result<Self> {
         let views = Arc::new(Newest::default());
         let address = server::start(address, access, Arc::clone(&views), remote)?;
-        Ok(Self { views, address })
+        Ok(Self { views, address, spare: None })
     }
 
     /// Where the page is.
@@ -51,15 +53,13 @@ impl Page {
     }
 
     /// Makes a picture the one to see.
-    pub fn show(&self, colored: &Arc<Colored>, snapshot: &Snapshot) {
-        let view = View {
-            colored: Arc::clone(colored),
-            snapshot: snapshot.clone(),
-            shown_at: Instant::now(),
-            color: OnceLock::new(),
-            grey: OnceLock::new(),
-        };
-        self.views.put(Arc::new(view));
+    pub fn show(&mut self, colored: &Arc<Colored>, snapshot: &Snapshot) {
+        let mut view = self.spare.take().unwrap_or_else(|| Arc::new(View::new(colored, snapshot)));
+        match Arc::get_mut(&mut view) {
+            Some(own) => *own = View::new(colored, snapshot),
+            None => view = Arc::new(View::new(colored, snapshot)),
+        }
+        self.spare = self.views.put(view);
     }
 }
 
@@ -79,6 +79,11 @@ struct View {
 }
 
 impl View {
+    fn new(colored: &Arc<Colored>, snapshot: &Snapshot) -> Self {
+        let (colored, snapshot) = (Arc::clone(colored), snapshot.clone());
+        Self { colored, snapshot, shown_at: Instant::now(), color: OnceLock::new(), grey: OnceLock::new() }
+    }
+
     /// The picture in color.
     fn color_jpeg(&self) -> &[u8] {
         let Colored { picture, range, .. } = &*self.colored;
