@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use autochrome_model::{LumaRange, Plane};
+use autochrome_model::{LumaRange, Plane, Tone};
 use lexopt::prelude::*;
 
 use crate::cli;
@@ -69,14 +69,6 @@ struct Counts {
     card: Option<[u64; 256]>,
 }
 
-/// What was found. The numbers are those of a levels dialog: codes, 0 to 255, and the inverse of the exponent.
-#[derive(Debug, PartialEq)]
-struct Measured {
-    black: f64,
-    white: f64,
-    gamma: f64,
-}
-
 fn watch(feed: &mut Feed, duration: Duration, card: bool) -> Result<Counts> {
     let mut counts = Counts { frames: 0, scene: [0; 256], card: card.then_some([0; 256]) };
     let mut luma = Plane::default();
@@ -120,7 +112,7 @@ impl Counts {
     }
 
     /// Black, white and gamma, or why the picture does not tell them.
-    fn tone(&self) -> std::result::Result<Measured, String> {
+    fn tone(&self) -> std::result::Result<Tone, String> {
         let total: u64 = self.scene.iter().sum();
         let share = |counts: &[u64]| counts.iter().sum::<u64>() as f64 / total.max(1) as f64;
         let (black, white) = (percentile(&self.scene, OUTLIERS), percentile(&self.scene, 1.0 - OUTLIERS));
@@ -150,7 +142,7 @@ impl Counts {
         let value = ((value - black) / (white - black)).clamp(0.01, 0.99);
         // The value becomes value^(1 / gamma).
         let gamma = (value.ln() / CARD_VALUE.ln()).clamp(least, most);
-        Ok(Measured { black, white, gamma })
+        Ok(Tone { black: black as f32, white: white as f32, gamma: gamma as f32 })
     }
 }
 
@@ -166,8 +158,8 @@ fn percentile(counts: &[u64; 256], share: f64) -> f64 {
     reached.unwrap_or(255) as f64
 }
 
-fn told(tone: &Measured, counts: &Counts) -> String {
-    let Measured { black, white, gamma } = tone;
+fn told(tone: &Tone, counts: &Counts) -> String {
+    let Tone { black, white, gamma } = tone;
     let by = if counts.card.is_some() {
         format!("the card in the middle was taken for L* {CARD_LIGHTNESS}")
     } else {
@@ -205,17 +197,17 @@ mod tests {
     fn a_card_gives_back_the_tone_curve() {
         for (black, white, gamma) in [(0.0, 255.0, 1.0), (20.0, 220.0, 1.4), (40.0, 180.0, 0.7)] {
             let tone = seen(black, white, gamma, true).tone().unwrap();
-            assert!((tone.black - black).abs() <= 3.0 && (tone.white - white).abs() <= 3.0, "{tone:?}");
-            assert!((tone.gamma - gamma).abs() < 0.1, "{tone:?} is not {gamma}");
+            assert!((f64::from(tone.black) - black).abs() <= 3.0 && (f64::from(tone.white) - white).abs() <= 3.0, "{tone:?}");
+            assert!((f64::from(tone.gamma) - gamma).abs() < 0.1, "{tone:?} is not {gamma}");
         }
-        let card = color::lightness(LumaRange::Full, (CARD_VALUE * 255.0).round() as u8);
+        let card = autochrome_model::color::lightness(LumaRange::Full, (CARD_VALUE * 255.0).round() as u8);
         assert!((f64::from(card) - CARD_LIGHTNESS).abs() < 0.5, "{card}");
     }
 
     #[test]
     fn a_guess_stays_mild() {
         let tone = seen(10.0, 250.0, 3.0, false).tone().unwrap();
-        assert_eq!(tone.gamma, GUESS.1);
+        assert_eq!(tone.gamma, GUESS.1 as f32);
         assert!((0.8..1.2).contains(&seen(10.0, 250.0, 1.0, false).tone().unwrap().gamma));
     }
 

@@ -63,7 +63,7 @@ struct FormatFound {
     sizes: Vec<SizeFound>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 struct SizeFound {
     /// Width and height; with `to`, the smallest.
     size: (u32, u32),
@@ -164,15 +164,7 @@ fn told(found: &[Found]) -> String {
         for link in camera.by_id.iter().chain(&camera.by_path) {
             let _ = writeln!(text, "  also {link}");
         }
-        for format in &camera.formats {
-            let _ = writeln!(text, "  {}{}", format.name, if format.read { "" } else { " (not read)" });
-            for SizeFound { size: (width, height), to, rates } in format.sizes.iter().filter(|_| format.read) {
-                let to = to.map_or(String::new(), |(width, height)| format!(" to {width}x{height}"));
-                let rates: Vec<_> = rates.iter().map(|rate| format!("{}", (rate * 100.0).round() / 100.0)).collect();
-                let rates = if rates.is_empty() { String::new() } else { format!(" at {} frames/s", rates.join(", ")) };
-                let _ = writeln!(text, "    {width}x{height}{to}{rates}");
-            }
-        }
+        text.push_str(&formats_told(&camera.formats));
         match (&camera.unusable, &camera.chosen) {
             (Some(why), _) => drop(writeln!(text, "  cannot be used: {why}")),
             (None, Some(chosen)) => {
@@ -192,9 +184,48 @@ fn told(found: &[Found]) -> String {
     text
 }
 
+/// The formats, those with the same sizes and rates together.
+fn formats_told(formats: &[FormatFound]) -> String {
+    let mut groups: Vec<(Vec<&str>, &[SizeFound])> = Vec::new();
+    for format in formats.iter().filter(|format| format.read) {
+        match groups.iter_mut().find(|(_, sizes)| *sizes == format.sizes) {
+            Some((names, _)) => names.push(&format.name),
+            None => groups.push((vec![&format.name], &format.sizes)),
+        }
+    }
+    let mut text = String::new();
+    for (names, sizes) in groups {
+        let _ = writeln!(text, "  {}", names.join(", "));
+        for SizeFound { size: (width, height), to, rates } in sizes {
+            let to = to.map_or(String::new(), |(width, height)| format!(" to {width}x{height}"));
+            let rates: Vec<_> = rates.iter().map(|rate| format!("{}", (rate * 100.0).round() / 100.0)).collect();
+            let rates = if rates.is_empty() { String::new() } else { format!(" at {} frames/s", rates.join(", ")) };
+            let _ = writeln!(text, "    {width}x{height}{to}{rates}");
+        }
+    }
+    let others: Vec<&str> = formats.iter().filter(|format| !format.read).map(|format| format.name.as_str()).collect();
+    if !others.is_empty() {
+        let _ = writeln!(text, "  and not read here: {}", others.join(", "));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn formats_with_the_same_sizes_are_told_together() {
+        let format = |name: &str, width| FormatFound {
+            name: name.into(),
+            read: name != "RGB3",
+            sizes: vec![SizeFound { size: (width, 480), to: None, rates: vec![25.0, 30000.0 / 1001.0] }],
+        };
+        let text = formats_told(&[format("YUYV", 640), format("RGB3", 640), format("MJPG", 1280), format("GREY", 640)]);
+        let expected =
+            "  YUYV, GREY\n    640x480 at 25, 29.97 frames/s\n  MJPG\n    1280x480 at 25, 29.97 frames/s\n  and not read here: RGB3\n";
+        assert_eq!(text, expected);
+    }
 
     #[test]
     fn what_is_no_camera_is_listed_with_the_reason() {

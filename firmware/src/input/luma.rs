@@ -59,6 +59,11 @@ impl Packing {
     fn unpack_row(self, bytes: &[u8], luma: &mut [u8]) {
         match self {
             Self::Bytes { step: 1, .. } => luma.copy_from_slice(&bytes[..luma.len()]),
+            Self::Bytes { step: 2, offset } => {
+                for (to, pixel) in luma.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *to = pixel[offset & 1];
+                }
+            }
             Self::Bytes { step, offset } => {
                 for (to, pixel) in luma.iter_mut().zip(bytes.chunks_exact(step)) {
                     *to = pixel[offset];

@@ -24,6 +24,9 @@ pub(crate) trait Machine: Send {
 
     /// Waits.
     fn sleep(&self, pause: Duration);
+
+    /// Tells the person at the machine something.
+    fn say(&self, line: &str);
 }
 
 /// A video device, and the names that udev gives it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::driver::{About, Control, Driver, Field, Filled, Format, Machine, Node, Planes, Rate, Ready, Sizes};
@@ -70,6 +70,8 @@ pub(super) struct World {
     /// When an open was tried.
     pub(super) opened_at: Vec<Duration>,
     pub(super) open: u32,
+    /// What was said to the person at the machine.
+    pub(super) said: Vec<String>,
     /// Buffers that the driver owns, to see that none is queued twice.
     queued: Vec<bool>,
     generation: u64,
@@ -105,6 +107,7 @@ impl Fake {
             calls: BTreeMap::new(),
             opened_at: Vec::new(),
             open: 0,
+            said: Vec::new(),
             queued: Vec::new(),
             generation: 1,
         })))
@@ -116,7 +119,7 @@ impl Fake {
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,6 +167,10 @@ impl Machine for Fake {
 
     fn sleep(&self, pause: Duration) {
         self.world().now += pause;
+    }
+
+    fn say(&self, line: &str) {
+        self.world().said.push(line.to_owned());
     }
 }
 

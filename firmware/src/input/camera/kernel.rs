@@ -113,6 +113,10 @@ impl Machine for Linux {
     fn sleep(&self, pause: Duration) {
         std::thread::sleep(pause);
     }
+
+    fn say(&self, line: &str) {
+        crate::errors::say(line);
+    }
 }
 
 /// A structure that the kernel reads or fills: plain C data for which all zeros are a value.
@@ -155,7 +159,7 @@ plain!(
 /// One ioctl, again if a signal came between.
 fn ask<T: Plain>(file: &File, request: vidioc::_IOC_TYPE, argument: &mut T) -> io::Result<()> {
     // The number of a request holds the size of its structure.
-    assert_eq!((request as u64 >> 16) & 0x3fff, size_of::<T>() as u64, "the structure of ioctl {request:#x}");
+    assert_eq!((request >> 16) as usize & 0x3fff, size_of::<T>(), "the structure of ioctl {request:#x}");
     loop {
         // SAFETY: the descriptor is open, and `argument` is as large as the kernel expects for this request. The only pointer in any of these
         // structures is the one to a buffer's planes, which `Device::with_buffer` sets to an array that outlives the call.

@@ -32,7 +32,7 @@ use super::backoff::Backoff;
 use super::jpeg::decode_luma;
 use super::luma::{Layout, Packing};
 use super::{Faults, Next};
-use crate::errors::{Exit, Failure, say, warn};
+use crate::errors::{Exit, Failure};
 
 /// How many buffers the driver gets to fill.
 const BUFFERS: u32 = 4;
@@ -297,7 +297,7 @@ impl Camera {
             deinterlacer: Deinterlacer::default(),
         };
         match camera.start() {
-            Ok(()) => say(&camera.introduction("camera")),
+            Ok(()) => camera.machine.say(&camera.introduction("camera")),
             Err(error) if camera.spec.wait => camera.lose(error.trouble(), &error.detail()),
             Err(error) => return Err(error),
         }
@@ -355,7 +355,7 @@ impl Camera {
         self.faults.reopened += u64::from(anew && self.seen);
         self.seen = true;
         if self.absence.take().is_some() {
-            say(&self.introduction("there is a picture again: camera"));
+            self.machine.say(&self.introduction("there is a picture again: camera"));
         }
         anew
     }
@@ -406,7 +406,7 @@ impl Camera {
             return;
         }
         let why = trouble.absence(self.place().as_deref(), detail);
-        warn(&why);
+        self.machine.say(&format!("warning: {why}"));
         self.faults.errors += 1;
         self.absence = Some(Absence { trouble, why: why.into() });
     }
@@ -467,7 +467,8 @@ impl Camera {
                     (self.range, self.rate) = (running.settled.range, running.settled.rate);
                     if running.settled.notes != self.notes {
                         self.notes.clone_from(&running.settled.notes);
-                        self.notes.iter().for_each(|note| warn(&format!("camera on {}: {note}", identity.bus)));
+                        let said = |note: &String| self.machine.say(&format!("warning: camera on {}: {note}", identity.bus));
+                        self.notes.iter().for_each(said);
                     }
                     (self.running, self.identity) = (Some(running), Some(identity));
                     return Ok(());

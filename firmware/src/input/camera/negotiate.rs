@@ -174,16 +174,24 @@ fn range_of(format: &Format, analog: bool) -> LumaRange {
     }
 }
 
-/// Names that mean the same with every driver, with the ids of V4L2 that they may stand for, and what has to be switched off first.
-const KNOWN: [(&str, &[u32], Option<(&str, i64)>); 6] = [
+/// A control that means the same with every driver.
+struct Known {
+    name: &'static str,
+    /// The ids of V4L2 that it may stand for.
+    ids: &'static [u32],
+    /// What has to be switched off first, and the value that does.
+    automatic: Option<(&'static str, i64)>,
+}
+
+const KNOWN: [Known; 6] = [
     // V4L2_CID_EXPOSURE_ABSOLUTE, V4L2_CID_EXPOSURE; V4L2_EXPOSURE_MANUAL is 1.
-    ("exposure", &[0x009a_0902, 0x0098_0911], Some(("auto_exposure", 1))),
-    ("auto_exposure", &[0x009a_0901], None),
+    Known { name: "exposure", ids: &[0x009a_0902, 0x0098_0911], automatic: Some(("auto_exposure", 1)) },
+    Known { name: "auto_exposure", ids: &[0x009a_0901], automatic: None },
     // V4L2_CID_GAIN, V4L2_CID_ANALOGUE_GAIN
-    ("gain", &[0x0098_0913, 0x009e_0903], Some(("auto_gain", 0))),
-    ("auto_gain", &[0x0098_0912], None),
-    ("brightness", &[0x0098_0900], None),
-    ("contrast", &[0x0098_0901], None),
+    Known { name: "gain", ids: &[0x0098_0913, 0x009e_0903], automatic: Some(("auto_gain", 0)) },
+    Known { name: "auto_gain", ids: &[0x0098_0912], automatic: None },
+    Known { name: "brightness", ids: &[0x0098_0900], automatic: None },
+    Known { name: "contrast", ids: &[0x0098_0901], automatic: None },
 ];
 
 /// What to set in which order: (id, name, value). An automatic that would undo a wish is switched off before, if the camera has it and nobody
@@ -191,14 +199,14 @@ const KNOWN: [(&str, &[u32], Option<(&str, i64)>); 6] = [
 fn controls_to_set(wanted: &[(String, i64)], there: &[Control]) -> Vec<(Option<u32>, String, i64)> {
     let id_of = |name: &str| {
         let name = name.to_ascii_lowercase().replace('-', "_");
-        let known = KNOWN.iter().find(|(known, ..)| *known == name).map_or(&[] as &[u32], |(_, ids, _)| ids);
+        let known = KNOWN.iter().find(|known| known.name == name).map_or(&[] as &[u32], |known| known.ids);
         let number = name.strip_prefix("0x").and_then(|digits| u32::from_str_radix(digits, 16).ok());
         let by_id = known.iter().copied().chain(number).find(|id| there.iter().any(|control| control.id == *id));
         by_id.or_else(|| there.iter().find(|control| control.name == name).map(|control| control.id))
     };
     let mut orders = Vec::new();
     for (name, value) in wanted {
-        let automatic = KNOWN.iter().find(|(known, ..)| known == name).and_then(|(.., automatic)| *automatic);
+        let automatic = KNOWN.iter().find(|known| known.name == name).and_then(|known| known.automatic);
         if let Some((automatic, off)) = automatic
             && !wanted.iter().any(|(name, _)| name == automatic)
             && let Some(id) = id_of(automatic)

@@ -29,8 +29,10 @@ fn until_frame(camera: &mut Camera, luma: &mut Plane<u8>, asks: usize) -> (Optio
 fn frames_come_as_they_are() {
     let fake = Fake::grey();
     let (mut camera, mut luma) = (opened(&fake), Plane::default());
+    let mut memory = None;
     for number in 0..20 {
         assert_eq!(camera.next(&mut luma), Next::Frame { anew: false });
+        assert_eq!(*memory.get_or_insert(luma.data.as_ptr()), luma.data.as_ptr(), "the plane's memory is used again");
         assert_eq!(luma, Plane::filled(8, 4, number));
     }
     assert_eq!((camera.faults(), camera.rate()), (Faults::default(), (25, 1)));
@@ -180,7 +182,9 @@ fn a_camera_is_found_again_under_another_number() {
             world.links.clear();
         }
         let (_, said) = until_frame(&mut camera, &mut luma, 30);
-        assert_eq!(said, ["no camera on usb-0000:00:14.0-2, waiting"], "said once, and no other camera is named");
+        assert_eq!(said, ["no camera on usb-0000:00:14.0-2, waiting"], "the place of the camera that was lost is named");
+        let warnings = fake.world().said.iter().filter(|line| line.starts_with("warning")).count();
+        assert_eq!(warnings, 1, "once, and not with every attempt: {:?}", fake.world().said);
         // Another camera takes its number; it is not mistaken for it.
         fake.world().replug(vec![other.clone()]);
         assert_eq!(until_frame(&mut camera, &mut luma, 30).0, None);
@@ -350,9 +354,9 @@ fn wishes_that_are_refused_are_lived_with() {
         fake.world().fail.insert(call, 25);
     }
     let wishes = spec("/dev/video0?input=3&standard=PAL&fps=30&gain=7&size=640x480");
-    let mut camera = Camera::plugged_into(Box::new(fake), wishes).unwrap();
+    let mut camera = Camera::plugged_into(Box::new(fake.clone()), wishes).unwrap();
     assert_eq!(camera.next(&mut Plane::default()), Next::Frame { anew: false });
-    let notes = camera.notes.join("\n");
+    let notes = fake.world().said.join("\n");
     for part in ["input 3 was", "PAL was", "GREY 640x480 was", "30 frames a second were", "gain=7 was", "the camera gives 8x4"] {
         assert!(notes.contains(part), "{part}: {notes}");
     }
