@@ -165,7 +165,8 @@ mod tests {
     fn a_frozen_picture_is_kept_and_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let outputs = vec![Output::Pngs(Pngs::create(folder.path()).unwrap())];
-        let mut showing = Showing::new(outputs, Flow::Live, Arc::default(), Heart::default());
+        let status = Arc::new(Status::default());
+        let mut showing = Showing::new(outputs, Flow::Live, Arc::clone(&status), Heart::new(status));
         for (luma, freeze) in [(50, false), (100, true), (150, true), (200, false)] {
             let plane = |value| Plane::filled(160, 120, value);
             let picture = Picture { luma: plane(luma), cb: plane(128), cr: plane(128) };
