@@ -16,6 +16,12 @@ const RECORDED_FRAMES: usize = 16;
 /// How many of those have to differ, so that it is a clip and no still picture.
 const DISTINCT_MIN: usize = 5;
 
+/// Connects the HDMI output of the first vivid, `/dev/video1`, with its HDMI input, `/dev/video0`, at 640x480. Kernel 6.1 names that `loop_video`;
+/// later ones connect an input to an output.
+pub(super) const CONNECT_HDMI: &str = "v4l2-ctl -d1 -o 1 && v4l2-ctl -d0 -i 3 && \
+    v4l2-ctl -d1 --set-dv-bt-timings index=0 && v4l2-ctl -d0 --set-dv-bt-timings index=0 && \
+    { v4l2-ctl -d0 -c loop_video=1 2>/dev/null || v4l2-ctl -d0 -c hdmi_000_0_is_connected_to=2; } && v4l2-ctl -d0 -c osd_text_mode=2";
+
 pub(super) fn cases() -> Vec<Case> {
     vec![Case::new("clip_keeps_every_luma_code", &[], keeps_every_luma_code)]
 }
@@ -33,12 +39,9 @@ fn keeps_every_luma_code(guest: &mut Guest) -> Result<()> {
     let source: Vec<Vec<u8>> = (0..SOURCE_FRAMES).map(source_frame).collect();
     fs::write(guest.share().join("clip.raw"), source.concat())?;
     plug_in(guest, "n_devs=1 node_types=0x101 vid_cap_nr=0 vid_out_nr=1")?;
-    // Kernel 6.1 names the loop `loop_video`; later ones connect an input to an output.
-    guest.sh(
-        "v4l2-ctl -d1 -o 1 && v4l2-ctl -d0 -i 3 && v4l2-ctl -d1 --set-dv-bt-timings index=0 && v4l2-ctl -d0 --set-dv-bt-timings index=0 && \
-         { v4l2-ctl -d0 -c loop_video=1 2>/dev/null || v4l2-ctl -d0 -c hdmi_000_0_is_connected_to=2; } && v4l2-ctl -d0 -c osd_text_mode=2 && \
-         v4l2-ctl -d1 -x width=640,height=480,pixelformat=GREY && v4l2-ctl -d0 -v width=640,height=480,pixelformat=GREY",
-    )?;
+    guest.sh(&format!(
+        "{CONNECT_HDMI} && v4l2-ctl -d1 -x width=640,height=480,pixelformat=GREY && v4l2-ctl -d0 -v width=640,height=480,pixelformat=GREY"
+    ))?;
     // Two frames a second, each shown until the next is there: the program sees most of them however slow the guest is.
     let bytes = SIZE.0 * SIZE.1;
     guest.sh(&format!(

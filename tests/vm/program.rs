@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::guest::{COMMAND_MAX, Guest, LOG};
 
 /// How long to wait for a change in what the page says.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A started program. A case that fails leaves it to the end of the guest.
 pub(super) struct Program {
