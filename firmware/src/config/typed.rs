@@ -440,6 +440,24 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_asked_for_what_the_configuration_says() {
+        let mut config = Config::default();
+        config.camera.input = "test-pattern".into();
+        config.outputs = vec!["null".into()];
+        let request = config.request().unwrap();
+        assert_eq!((request.input, request.outputs, request.range), (Source::TestPattern, vec![Sink::Null], None));
+        assert_eq!(request.conditions, Conditions::default());
+        config.color.night = "on".into();
+        config.color.dark_fade = false;
+        config.camera.range = "limited".into();
+        config.camera.tone.white = 200.0;
+        let request = config.request().unwrap();
+        assert_eq!(request.range, Some(LumaRange::Limited));
+        assert_eq!(request.conditions.scene, SceneSettings { night: Night::On, dark_fade: false });
+        assert_eq!(request.conditions.tone, autochrome_model::Tone { white: 200.0, ..autochrome_model::Tone::default() });
+    }
+
+    #[test]
     fn uris_carry_what_their_tables_say() {
         let mut config = Config::default();
         assert_eq!(config.input_uri(), "v4l2:auto?wait=yes");
