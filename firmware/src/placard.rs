@@ -279,7 +279,7 @@ mod tests {
             };
             let ground = code(range, GROUND);
             assert_eq!(corner(0.0), (140, 230, 85));
-            assert_eq!(corner(0.5), (((140.0 + f32::from(ground)) / 2.0).round() as u8, 179, 107));
+            assert_eq!(corner(FADE_SECONDS / 2.0), (((140.0 + f32::from(ground)) / 2.0).round() as u8, 179, 107));
             for seconds in [1.0, 3600.0, f32::NAN, f32::INFINITY, -1.0] {
                 let expected = if seconds >= 1.0 && seconds.is_finite() { (ground, 128, 128) } else { corner(0.0) };
                 assert_eq!(corner(seconds), expected, "{seconds}");

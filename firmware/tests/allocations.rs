@@ -54,8 +54,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const WARM: u64 = 60;
-const COUNTED: u64 = 100;
+const WARM: u64 = 30;
+const COUNTED: u64 = 40;
 
 fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/autochrome-192x144-int8.onnx")

@@ -133,7 +133,7 @@ fn a_camera_that_hangs_ends_the_signs_of_life() {
     let (hung_in, hung) = bounded::<()>(1);
     let hangs = move |mut outlet: Outlet| {
         for _ in 0..5 {
-            let _ = outlet.send(autochrome_model::Plane::filled(2, 2, 7), Origin::default());
+            let _ = outlet.send(autochrome_model::Plane::filled(2, 2, 7), Origin::default(), Vec::new());
             std::thread::sleep(Duration::from_millis(20));
         }
         // Long enough for a placard that says that the picture stands still.
