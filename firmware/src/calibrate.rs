@@ -174,7 +174,6 @@ fn told(tone: &Tone, counts: &Counts) -> String {
 
 #[cfg(test)]
 mod tests {
-    use autochrome_model::color;
 
     use super::*;
 
