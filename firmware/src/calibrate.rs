@@ -174,8 +174,6 @@ fn told(tone: &Tone, counts: &Counts) -> String {
 
 #[cfg(test)]
 mod tests {
-    use autochrome_model::color;
-
     use super::*;
 
     /// A scene of greys whose codes a camera made with this tone curve; the card, if there is one, in the middle.

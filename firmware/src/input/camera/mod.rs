@@ -215,6 +215,17 @@ struct Absence {
     why: Arc<str>,
 }
 
+/// Why a device may be the camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// Its name says so.
+    Ours,
+    /// Only if it says the same of itself as the one that was lost.
+    IfTheSame,
+    /// It is another one, and another one will do.
+    Instead,
+}
+
 /// What a camera is known by when it comes back, perhaps as another `/dev/videoN`.
 struct Identity {
     path: PathBuf,
@@ -324,7 +335,8 @@ impl Camera {
         if let Some(error) = self.broken.take() {
             self.lose(Trouble::of(&error), &plainly(&error));
         }
-        if self.running.is_none() && !self.revive() {
+        if self.running.is_none() {
+            self.revive();
             return self.nothing();
         }
         match self.grab(luma) {
@@ -350,14 +362,27 @@ impl Camera {
 
     /// Notes that a good frame came. Says whether it is the first after an interruption.
     fn frame_came(&mut self) -> bool {
-        self.keep_alive();
         let anew = std::mem::take(&mut self.interrupted);
         self.faults.reopened += u64::from(anew && self.seen);
         self.seen = true;
+        if self.running.as_ref().is_some_and(|running| running.good_at.is_none()) {
+            self.learn_links();
+        }
+        self.keep_alive();
         if self.absence.take().is_some() {
             self.machine.say(&self.introduction("there is a picture again: camera"));
         }
         anew
+    }
+
+    /// Learns the camera's stable names, if udev was not done with them when it was opened.
+    fn learn_links(&mut self) {
+        let Some(identity) = self.identity.as_mut().filter(|identity| identity.by_path.is_none() && identity.by_id.is_none()) else {
+            return;
+        };
+        if let Some(node) = self.machine.nodes().into_iter().find(|node| node.path == identity.path) {
+            (identity.by_path, identity.by_id) = (node.by_path, node.by_id);
+        }
     }
 
     fn keep_alive(&mut self) {
@@ -433,8 +458,8 @@ impl Camera {
         format!("{first} {card} on {place}: {} {width}x{height}{rate}, {range} range", fourcc_name(settled.fourcc))
     }
 
-    /// Looks for the camera again once it is time. Says whether it is open.
-    fn revive(&mut self) -> bool {
+    /// Looks for the camera again once it is time.
+    fn revive(&mut self) {
         let fingerprint = self.machine.fingerprint();
         if fingerprint != self.fingerprint {
             // Something was plugged in or out, or may now be used: no reason to wait.
@@ -445,14 +470,8 @@ impl Camera {
         let remaining = self.backoff.remaining(self.machine.now());
         if !remaining.is_zero() {
             self.machine.sleep(remaining.min(WAIT));
-            return false;
-        }
-        match self.start() {
-            Ok(()) => true,
-            Err(error) => {
-                self.lose(error.trouble(), &error.detail());
-                false
-            }
+        } else if let Err(error) = self.start() {
+            self.lose(error.trouble(), &error.detail());
         }
     }
 
@@ -460,9 +479,9 @@ impl Camera {
     fn start(&mut self) -> Result<(), CameraError> {
         let nodes = self.machine.nodes();
         let mut worst = CameraError::NotFound;
-        for (path, is_ours) in self.candidates(&nodes) {
-            let wanted = if is_ours { None } else { self.identity.as_ref() };
-            match self.connect(&path, wanted, &nodes) {
+        for (path, claim) in self.candidates(&nodes) {
+            let known = self.identity.as_ref();
+            match self.connect(&path, known.filter(|_| claim == Claim::IfTheSame), &nodes) {
                 Ok((running, identity)) => {
                     (self.range, self.rate) = (running.settled.range, running.settled.rate);
                     if running.settled.notes != self.notes {
@@ -473,9 +492,17 @@ impl Camera {
                     (self.running, self.identity) = (Some(running), Some(identity));
                     return Ok(());
                 }
-                // What somebody can do something about is worth more words than another camera's absence.
-                Err(error) if matches!(worst, CameraError::NotFound) || error.trouble() > worst.trouble() => worst = error,
-                Err(_) => {}
+                Err(error) => {
+                    // What is wrong with another camera is not why this one is missing.
+                    let ours = match claim {
+                        Claim::Ours => true,
+                        Claim::IfTheSame => matches!(error, CameraError::Stream { .. }) || known.is_some_and(|known| known.path == path),
+                        Claim::Instead => false,
+                    };
+                    if ours && (matches!(worst, CameraError::NotFound) || error.trouble() > worst.trouble()) {
+                        worst = error;
+                    }
+                }
             }
         }
         // With any camera allowed, a device of another kind is no news.
@@ -483,8 +510,8 @@ impl Camera {
         Err(if none && self.identity.is_none() { CameraError::NotFound } else { worst })
     }
 
-    /// Where the camera may be, the likeliest first, and whether the place alone says that it is the one.
-    fn candidates(&self, nodes: &[Node]) -> Vec<(PathBuf, bool)> {
+    /// Where the camera may be, the likeliest first.
+    fn candidates(&self, nodes: &[Node]) -> Vec<(PathBuf, Claim)> {
         let any = || {
             // What udev names is hardware; what it does not is often a codec or a loopback.
             let mut nodes: Vec<&Node> = nodes.iter().collect();
@@ -493,21 +520,21 @@ impl Camera {
         };
         let Some(Identity { path, by_path, by_id, .. }) = &self.identity else {
             return match &self.spec.device {
-                Select::Path(path) => vec![(path.clone(), true)],
-                Select::Auto => any().map(|path| (path, true)).collect(),
+                Select::Path(path) => vec![(path.clone(), Claim::Ours)],
+                Select::Auto => any().map(|path| (path, Claim::Ours)).collect(),
             };
         };
-        let mut candidates: Vec<(PathBuf, bool)> = match &self.spec.device {
+        let mut candidates: Vec<(PathBuf, Claim)> = match &self.spec.device {
             // A link that somebody chose says what is meant, whatever camera is behind it.
-            Select::Path(link) if *link != self.machine.resolve(path) && !is_node(link) => vec![(link.clone(), true)],
-            _ if by_path.is_some() || by_id.is_some() => by_path.iter().chain(by_id).map(|link| (link.clone(), true)).collect(),
+            Select::Path(link) if !is_node(link) => vec![(link.clone(), Claim::Ours)],
+            _ if by_path.is_some() || by_id.is_some() => by_path.iter().chain(by_id).map(|link| (link.clone(), Claim::Ours)).collect(),
             _ => {
                 let others = nodes.iter().map(|node| &node.path).filter(|other| *other != path);
-                std::iter::once(path).chain(others).map(|path| (path.clone(), false)).collect()
+                std::iter::once(path).chain(others).map(|path| (path.clone(), Claim::IfTheSame)).collect()
             }
         };
         if self.spec.device == Select::Auto {
-            candidates.extend(any().map(|path| (path, true)));
+            candidates.extend(any().map(|path| (path, Claim::Instead)));
         }
         candidates
     }

@@ -225,6 +225,39 @@ fn any_camera_will_do_if_none_is_named() {
 }
 
 #[test]
+fn another_camera_takes_the_place_of_one_that_nobody_named() {
+    let fake = Fake::grey();
+    let mut camera = Camera::plugged_into(Box::new(fake.clone()), spec("auto")).unwrap();
+    let mut luma = Plane::default();
+    camera.next(&mut luma);
+    let mut other = Plugged::grey("/dev/video3");
+    (other.about.bus, other.about.card) = ("usb-elsewhere".into(), "Another".into());
+    fake.world().replug(vec![other]);
+    fake.world().fail.insert("REQBUFS", 16);
+    let (_, said) = until_frame(&mut camera, &mut luma, 30);
+    assert_eq!(said, ["no camera on usb-0000:00:14.0-2, waiting"], "the other one's trouble is not this one's");
+    fake.world().fail.clear();
+    assert_eq!(until_frame(&mut camera, &mut luma, 60).0, Some(true));
+    assert_eq!(camera.place().as_deref(), Some("usb-elsewhere"));
+}
+
+#[test]
+fn links_that_udev_makes_late_are_learned() {
+    let fake = Fake::grey();
+    let (mut camera, mut luma) = (opened(&fake), Plane::default());
+    fake.world().links = vec![("/dev/v4l/by-id/usb-cam".into(), "/dev/video0".into())];
+    camera.next(&mut luma);
+    let mut back = Plugged::grey("/dev/video5");
+    back.about.bus = "usb-another-port".into();
+    {
+        let mut world = fake.world();
+        world.replug(vec![back]);
+        world.links = vec![("/dev/v4l/by-id/usb-cam".into(), "/dev/video5".into())];
+    }
+    assert_eq!(until_frame(&mut camera, &mut luma, 30).0, Some(true), "by its id, in another port");
+}
+
+#[test]
 fn what_cannot_be_read_is_refused_in_words() {
     let mut bayer = Plugged::grey("/dev/video0");
     bayer.offered = vec![*b"RGGB", *b"BGR3"];
