@@ -179,7 +179,10 @@ impl Session {
         let (remote, commands) = self.remote;
         let mut coloring = Coloring::new(colorizer, self.conditions, Arc::clone(&remote.choices));
         if let Some(port) = panel {
-            port::serve(port, coloring.settings(), remote.clone())?;
+            // What the first frame will be colored with.
+            let mut first = coloring.settings();
+            settings.iter().for_each(|&command| first.apply(command, &remote.choices));
+            port::serve(port, first, remote.clone())?;
         }
         if let Some(thermal) = &thermal {
             thermal::serve(Path::new("/"), thermal, remote.clone())?;
