@@ -179,6 +179,7 @@ impl Session {
         let (remote, commands) = self.remote;
         let mut coloring = Coloring::new(colorizer, self.conditions, Arc::clone(&remote.choices));
         if let Some(port) = panel {
+            // What the first frame will be colored with.
             let mut first = coloring.settings();
             settings.iter().for_each(|&command| first.apply(command, &remote.choices));
             port::serve(port, first, remote.clone())?;
