@@ -7,19 +7,26 @@ _autochrome() {
         # What stands behind an option; other values are files.
         case $before in
             --range) choices='full limited' ;;
-            --input | -i) choices="test-pattern - $(compgen -G '/dev/video*' | sed 's/^/v4l2:/')" ;;
-            --output | -o) choices='http://127.0.0.1:8080 null -' ;;
+            --night) choices='auto on off' ;;
+            --input | -i) choices="v4l2:auto test-pattern - $(compgen -G '/dev/video*' | sed 's/^/v4l2:/')" ;;
+            --output | -o) choices='http://127.0.0.1:8080 display: null -' ;;
             --listen) choices='127.0.0.1:8080 0.0.0.0:8080 none' ;;
-            --console) choices=$(compgen -G '/dev/serial/by-id/*'; compgen -G '/dev/tty[AU]*') ;;
+            --panel) choices=$(compgen -G '/dev/serial/by-id/*'; compgen -G '/dev/tty[AU]*') ;;
             --host) choices=$(uname -n) ;;
-            --model | --token-file | --out) ;;
-            --frames | --fps | --threads | --temperature | --saturation) return ;;
+            --model | --token-file | --out | --to | --record | --config | --script) ;;
+            --frames | --fps | --threads | --temperature | --saturation | --hue | --mix | --split | --seconds | --set) return ;;
             *)
                 case ${COMP_WORDS[1]} in
                     demo) choices='--frames --out --listen --token-file --host --help' ;;
                     run)
-                        choices='--input --output --model --temperature --saturation --range --frames --fps --live --token-file --host --console --help'
+                        choices='--input --output --config --set --model --temperature --saturation --hue --mix --split --night --range --wait --frames --fps --live'
+                        choices+=' --record --panel --token-file --host --help'
                         ;;
+                    record) choices='--input --to --frames --help' ;;
+                    list-cameras | doctor) choices='--json --help' ;;
+                    calibrate) choices='--input --seconds --card --help' ;;
+                    serial-sim) choices='--script --help' ;;
+                    config) choices='show --origin --diff --json --config --set --help' ;;
                     colorize) choices='--clip --model --temperature --saturation --help' ;;
                     model) choices='info --json --help' ;;
                     bench) choices='--model --threads --frames --json --help' ;;

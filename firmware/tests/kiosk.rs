@@ -49,14 +49,21 @@ impl Manager {
     }
 
     fn start(&self, inject: Option<&str>) -> Service {
-        let mut command = program(&["run", "--input", "test-pattern", "--output", "http://127.0.0.1:0"]);
+        self.start_with(&["--input", "test-pattern"], inject)
+    }
+
+    fn start_with(&self, input: &[&str], inject: Option<&str>) -> Service {
+        let mut command = program(&[&["run", "--output", "http://127.0.0.1:0"], input].concat());
         let address = self.socket.local_addr().unwrap();
         command.env("NOTIFY_SOCKET", address.as_pathname().unwrap()).env("WATCHDOG_USEC", self.watchdog.as_micros().to_string());
         inject.map(|fault| command.env("AUTOCHROME_INJECT", fault));
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        stderr.read_line(&mut line).unwrap();
+        while !line.contains("http://") {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended");
+        }
         let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("{line}")).split('/').next().unwrap().to_owned();
         let said = std::thread::spawn(move || {
             let mut said = String::new();
@@ -140,6 +147,19 @@ fn the_manager_is_told_of_readiness_of_life_and_of_the_end() {
     manager.wait_for("STOPPING=1\n");
     let (_, code, said) = service.end();
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_camera_that_is_absent_is_told_of_and_no_reason_to_start_again() {
+    let manager = Manager::new(Duration::from_secs(2));
+    let service = manager.start_with(&["--input", "v4l2:/dev/no-such-camera", "--wait"], None);
+    let first = manager.wait_for("READY=1\n");
+    assert!(first[0].contains("STATUS=no camera on /dev/no-such-camera"), "{first:?}");
+    let fed = (0..6).map(|_| manager.wait_for("WATCHDOG=1\n").len()).sum::<usize>();
+    assert!(fed == 6 && !service.is_healthy(), "{fed} pieces of news for 6 signs of life");
+    service.kill("-TERM");
+    manager.wait_for("STOPPING=1\n");
+    assert_eq!(service.end().1, Some(0));
 }
 
 #[test]

@@ -21,7 +21,7 @@ struct Beat {
     at: AtomicU64,
 }
 
-/// A thread's end: it has to [`beat`](Self::beat) at least once a second, whatever it waits for. A thread that drops it has ended and is
+/// A thread's end: it has to [`beat`](Self::beat) at least every two seconds, whatever it waits for. A thread that drops it has ended and is
 /// no longer waited for; unless it panicked.
 #[derive(Debug)]
 pub struct Pulse {

@@ -21,6 +21,8 @@ use crate::remote::Remote;
 const CONNECTIONS_MAX: usize = 32;
 /// How many of them may be streams, so that a full house can still be asked how it does.
 const STREAMS_MAX: usize = 24;
+/// How long everybody may be silent, however many wait to come in: so that a flood of half requests does not push whole ones out.
+const SILENCE: Duration = Duration::from_millis(200);
 /// A request's head has to be there by then.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// An answer, or one picture of a stream, has to be taken by then.
@@ -84,6 +86,7 @@ struct Visit {
     number: u64,
     stream: Arc<TcpStream>,
     stage: Stage,
+    since: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,16 +102,25 @@ impl House {
         self.visits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a visitor in; a full house shows the one out that has been silent for longest. Whether there is room.
+    /// Takes a visitor in; a full house shows the one out that has been silent for longest, and waits a moment for that. Whether there is
+    /// room.
     fn enter(&self, number: u64, stream: &Arc<TcpStream>) -> bool {
-        let mut visits = self.visits();
-        if visits.len() >= CONNECTIONS_MAX {
+        loop {
+            let mut visits = self.visits();
+            if visits.len() < CONNECTIONS_MAX {
+                visits.push(Visit { number, stream: Arc::clone(stream), stage: Stage::Silent, since: Instant::now() });
+                return true;
+            }
             let Some(silent) = visits.iter().position(|visit| visit.stage == Stage::Silent) else { return false };
-            // Its thread sees the end of its stream and leaves.
-            let _ = visits.remove(silent).stream.shutdown(Shutdown::Both);
+            let patience = SILENCE.saturating_sub(visits[silent].since.elapsed());
+            if patience.is_zero() {
+                // Its thread sees the end of its stream and leaves.
+                let _ = visits.remove(silent).stream.shutdown(Shutdown::Both);
+            } else {
+                drop(visits);
+                std::thread::sleep(patience);
+            }
         }
-        visits.push(Visit { number, stream: Arc::clone(stream), stage: Stage::Silent });
-        true
     }
 
     /// How many streams are watched.
