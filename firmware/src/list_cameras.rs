@@ -79,6 +79,11 @@ struct Chosen {
     why: String,
 }
 
+/// The video devices of this machine that cannot be used as cameras, and why.
+pub(crate) fn unusable() -> Vec<(String, String)> {
+    survey(&Linux::default()).into_iter().filter_map(|found| Some((found.device, found.unusable?))).collect()
+}
+
 /// Asks every video device of a machine what it is. Nothing is set, and no stream of another program is disturbed.
 fn survey(machine: &dyn Machine) -> Vec<Found> {
     machine.nodes().into_iter().map(|node| asked(machine, node)).collect()

@@ -287,7 +287,7 @@ impl Config {
     /// As [`sinks`](Self::sinks).
     pub fn request(&self) -> Result<run::Request> {
         let panel = self.panel.port.as_ref().map(|port| Port::parse(&format!("{port}:{}", self.panel.baud))).transpose()?;
-        let access = Access { token_file: self.page.token_file.clone(), hosts: self.page.hosts.clone(), ..Access::default() };
+        let access = Access { token_file: self.page.token_file.clone(), hosts: self.page.hosts.clone() };
         Ok(run::Request {
             input: Source::parse(&self.input_uri())?,
             outputs: self.sinks()?,

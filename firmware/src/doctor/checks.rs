@@ -11,6 +11,7 @@ use autochrome_model::{LumaRange, Painter, Plane};
 
 use super::{Check, Device, State, fallback};
 use crate::config::{Config, Layers, Loaded, Mistakes};
+use crate::list_cameras;
 use crate::model;
 use crate::output::Sink;
 use crate::thermal::{self, Throttled};
@@ -175,14 +176,21 @@ fn cameras(device: &Device, config: &Config, checks: &mut Vec<Check>) {
         let (found, fix) = ("none", "plug one in and look at `dmesg`; until then `autochrome demo` needs none");
         checks.push(if wants_one { warning("cameras", found, fix) } else { ok("cameras", "none, and none is configured") });
     }
+    // Only this machine's cameras can be asked.
+    let unusable = if device.is_real() { list_cameras::unusable() } else { Vec::new() };
     for (node, path) in nodes {
         let name = read_line(&path.join("name")).unwrap_or_else(|| "unnamed".into());
         let usb = usb_port(&path);
         let on = usb.as_ref().map(|usb| format!(" on USB at {} Mbit/s", usb.mbits)).unwrap_or_default();
         let found = format!("/dev/{node}: {name}{on}");
+        let why_not = unusable.iter().find(|(path, _)| *path == format!("/dev/{node}")).map(|(_, why)| why);
         checks.push(match usb {
             _ if !device.at(format!("dev/{node}")).exists() => {
                 problem("cameras", format!("{found}, but /dev/{node} is missing"), "is this a container? pass the device in")
+            }
+            _ if why_not.is_some() => {
+                let why = why_not.map(String::as_str).unwrap_or_default();
+                warning("cameras", format!("{found}: {why}"), "`autochrome list-cameras` says what it offers")
             }
             Some(usb) if usb.mbits < 480.0 => {
                 warning("cameras", format!("{found}, too slow for video"), "another port or cable; not behind an old hub or a keyboard")
@@ -193,11 +201,10 @@ fn cameras(device: &Device, config: &Config, checks: &mut Vec<Check>) {
             _ => ok("cameras", found),
         });
     }
-    if let Some(path) = config.camera.input.strip_prefix("v4l2:").filter(|path| path.starts_with('/')) {
-        if !device.at(path).exists() {
-            let fix = "plug it in, or take one of `autochrome list-cameras`; `camera.wait` decides whether `run` waits for it";
-            checks.push(warning("cameras", format!("camera.input is {path}, which is not there"), fix));
-        }
+    let path = config.camera.input.strip_prefix("v4l2:").and_then(|rest| rest.split('?').next()).unwrap_or_default();
+    if path.starts_with('/') && !device.at(path).exists() {
+        let fix = "plug it in, or take one of `autochrome list-cameras`; `camera.wait` decides whether `run` waits for it";
+        checks.push(warning("cameras", format!("camera.input is {path}, which is not there"), fix));
     }
 }
 

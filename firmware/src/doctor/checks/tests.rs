@@ -80,7 +80,7 @@ fn a_cameras_port_is_looked_at() {
     }
     let (_root, device) = device(&[]);
     let mut config = Config::default();
-    config.camera.input = "v4l2:/dev/v4l/by-id/x".into();
+    config.camera.input = "v4l2:/dev/v4l/by-id/x?fps=5".into();
     let mut checks = Vec::new();
     cameras(&device, &config, &mut checks);
     expect(&checks[0], State::Warning, &["none", "plug one in"]);
