@@ -831,19 +831,22 @@ fn the_micropython_sketch_conforms() {
 fn the_simulator_steers_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script");
-    fs::write(&script, "HELLO proto=1 box=sim\nSET saturation=0.5 hue=3\nADD hue=+4\nSET hue=99\n").unwrap();
+    fs::write(&script, "HELLO proto=1 box=sim\nGET saturation\nSET saturation=0.5 hue=3\nADD hue=+4\nSET hue=99\n").unwrap();
     let mut simulator = program(&["serial-sim", "--script", script.to_str().unwrap()]).spawn().unwrap();
     let mut said = BufReader::new(simulator.stdout.take().unwrap());
     let mut port = String::new();
     said.read_line(&mut port).unwrap();
-    let server = Server::start(&["--input", "test-pattern", "--panel", port.trim()]);
+    let server = Server::start(&["--input", "test-pattern", "--saturation", "0.25", "--panel", port.trim()]);
     let mut rest = String::new();
     said.read_to_string(&mut rest).unwrap();
     assert!(simulator.wait().unwrap().success());
     let replies: Vec<_> = rest.lines().filter(|line| !line.starts_with("! ")).collect();
-    let [hello, set, add, refused] = replies[..] else { panic!("{rest}") };
+    let [hello, get, set, add, refused] = replies[..] else { panic!("{rest}") };
     assert!(hello.starts_with("ok proto=1 dev="), "{rest}");
-    assert_eq!([set, add, refused], ["ok saturation=0.5 hue=3 rev=1", "ok hue=7 rev=2", "err 34 range key=hue min=-30 max=30"]);
+    assert_eq!(
+        [get, set, add, refused],
+        ["ok saturation=0.25 rev=0", "ok saturation=0.5 hue=3 rev=1", "ok hue=7 rev=2", "err 34 range key=hue min=-30 max=30"]
+    );
     let (code, said) = server.end("-TERM");
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("box sim is there") && said.contains("the picture goes on without it"), "{said}");
