@@ -15,7 +15,7 @@ use crate::input::{Faults, Frame};
 use crate::model;
 use crate::pipeline::Painted;
 use crate::recording::Recording;
-use crate::scene::{NIGHT_TINT, Scene, SceneSettings};
+use crate::scene::{NIGHT_TINT, Night, Scene, SceneSettings};
 use crate::settings::{Choices, Command, Settings};
 
 /// A frame in color.
@@ -99,7 +99,8 @@ impl Coloring {
     /// A feed under these conditions.
     pub fn new(colorizer: Colorizer, conditions: Conditions, choices: Arc<Choices>) -> Self {
         let card = &colorizer.contract().card;
-        let (settings, model) = (Settings::of(card), Arc::from(card.name.as_str()));
+        let settings = Settings { night: conditions.scene.night == Night::On, ..Settings::of(card) };
+        let model = Arc::from(card.name.as_str());
         let mut painter = Painter::new(colorizer, LumaRange::Full);
         painter.set_tone(conditions.tone);
         Self {
@@ -232,7 +233,7 @@ impl Coloring {
             self.painter.reset();
             self.scene.reset();
         }
-        let light = self.scene.look(luma, origin.range, origin.at);
+        let light = self.scene.look(luma, origin.range, origin.at, self.settings.night);
         self.painter.set_saturation(self.settings.saturation * self.settings.mix * light.chroma);
         self.painter.set_tint(Some(NIGHT_TINT), light.tint * self.settings.mix);
         self.painter.set_hue(self.settings.hue);

@@ -156,6 +156,7 @@ fn written(command: Command, choices: &Choices) -> Option<String> {
         Command::Mix(value) => format!("mix={value}"),
         Command::Split(value) => format!("split={value}"),
         Command::Freeze(value) => format!("freeze={}", u8::from(value)),
+        Command::Night(value) => format!("night={}", u8::from(value)),
         Command::EveryNth(value) => format!("every-nth={value}"),
         Command::Preset(at) => format!("preset={}", choices.presets.get(at)?.name),
         Command::Model(at) => format!("model={}", choices.models.get(at)?.name),
@@ -295,7 +296,14 @@ mod tests {
         let commands = [
             vec![],
             vec![Command::Saturation(0.7), Command::Hue(-3.0), Command::Temperature(0.38), Command::EveryNth(2)],
-            vec![Command::Preset(0), Command::Model(0), Command::Freeze(true), Command::Mix(0.5), Command::Split(0.25)],
+            vec![
+                Command::Preset(0),
+                Command::Model(0),
+                Command::Freeze(true),
+                Command::Night(true),
+                Command::Mix(0.5),
+                Command::Split(0.25),
+            ],
         ];
         for (i, (&origin, commands)) in origins.iter().zip(&commands).enumerate() {
             // The third frame is of another size.

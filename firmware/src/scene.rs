@@ -16,7 +16,7 @@ pub enum Night {
     Auto,
     /// It is never night.
     Off,
-    /// It is night: for a camera that sees by infrared light, which no picture tells.
+    /// It is night until somebody says otherwise: for a camera that sees by infrared light, which no picture tells.
     On,
 }
 
@@ -84,8 +84,8 @@ impl Scene {
         *self = Self::new(self.settings);
     }
 
-    /// How to color a frame that came `at` this time of the source's clock.
-    pub fn look(&mut self, luma: &Plane<u8>, range: LumaRange, at: Duration) -> Light {
+    /// How to color a frame that came `at` this time of the source's clock. With `is_night` it is night, whatever the frame says.
+    pub fn look(&mut self, luma: &Plane<u8>, range: LumaRange, at: Duration, is_night: bool) -> Light {
         if self.range != range {
             (self.range, self.lightness) = (range, color::lightness_table(range));
         }
@@ -93,7 +93,7 @@ impl Scene {
         self.fall_or_end(level, at);
         let share = ((level - DARK.0) / (DARK.1 - DARK.0)).clamp(0.0, 1.0);
         let day = if self.settings.dark_fade { share * share * (3.0 - 2.0 * share) } else { 1.0 };
-        let wanted = if self.night { Light { chroma: 0.0, tint: 1.0 } } else { Light { chroma: day, tint: 0.0 } };
+        let wanted = if self.night || is_night { Light { chroma: 0.0, tint: 1.0 } } else { Light { chroma: day, tint: 0.0 } };
         let now = match self.now {
             None => wanted,
             Some((now, before)) => {
@@ -109,7 +109,8 @@ impl Scene {
     fn fall_or_end(&mut self, level: f32, at: Duration) {
         match self.settings.night {
             Night::Off => self.night = false,
-            Night::On => self.night = true,
+            // Said by the setting, not seen here.
+            Night::On => {}
             Night::Auto => {
                 let against = if self.night { level > NIGHT.1 } else { level < NIGHT.0 };
                 if !against {
@@ -149,7 +150,7 @@ mod tests {
         let mut show = |&(code, seconds): &(u8, f32)| {
             let mut light = DAY;
             for _ in 0..(seconds * 25.0) as u32 {
-                light = scene.look(&Plane::filled(64, 48, code), LumaRange::Full, Duration::from_millis(40 * frame));
+                light = scene.look(&Plane::filled(64, 48, code), LumaRange::Full, Duration::from_millis(40 * frame), false);
                 frame += 1;
             }
             light
@@ -181,13 +182,13 @@ mod tests {
     fn what_was_decided_beforehand_holds() {
         let off = SceneSettings { night: Night::Off, dark_fade: false };
         assert_eq!(watch(off, &[(0, 20.0)]), [DAY]);
-        let on = SceneSettings { night: Night::On, dark_fade: true };
-        assert_eq!(watch(on, &[(200, 0.04)]), [DEEP_NIGHT]);
+        let mut scene = Scene::new(SceneSettings::default());
+        assert_eq!(scene.look(&Plane::filled(8, 8, 200), LumaRange::Full, Duration::ZERO, true), DEEP_NIGHT);
     }
 
     #[test]
     fn limited_range_black_is_dark() {
         let mut scene = Scene::new(SceneSettings::default());
-        assert_eq!(scene.look(&Plane::filled(8, 8, 20), LumaRange::Limited, Duration::ZERO).chroma, 0.0);
+        assert_eq!(scene.look(&Plane::filled(8, 8, 20), LumaRange::Limited, Duration::ZERO, false).chroma, 0.0);
     }
 }

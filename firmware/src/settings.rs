@@ -18,6 +18,8 @@ pub enum Command {
     Split(f32),
     /// Whether the outputs keep the picture that they show.
     Freeze(bool),
+    /// Whether it is night in front of the camera, whatever the picture says: for infrared light, and for a light sensor on the panel.
+    Night(bool),
     /// A preset, by its place in [`Choices::presets`].
     Preset(usize),
     /// A model, by its place in [`Choices::models`].
@@ -41,6 +43,8 @@ pub struct Settings {
     pub split: f32,
     /// See [`Command::Freeze`].
     pub freeze: bool,
+    /// See [`Command::Night`].
+    pub night: bool,
     /// The preset that was chosen and not changed since.
     #[serde(skip)]
     pub preset: Option<usize>,
@@ -81,7 +85,7 @@ pub enum KnobKind {
 }
 
 /// All knobs, in the order in which they are listed.
-pub const KNOBS: [Knob; 8] = [
+pub const KNOBS: [Knob; 9] = [
     // Beyond 4 every color stands at the gamut's border.
     Knob { name: "saturation", kind: KnobKind::Number { min: 0.0, max: 4.0, step: 0.05, unit: "" } },
     Knob { name: "hue", kind: KnobKind::Number { min: -30.0, max: 30.0, step: 1.0, unit: "deg" } },
@@ -90,6 +94,7 @@ pub const KNOBS: [Knob; 8] = [
     Knob { name: "mix", kind: KnobKind::Number { min: 0.0, max: 1.0, step: 0.05, unit: "" } },
     Knob { name: "split", kind: KnobKind::Number { min: 0.0, max: 1.0, step: 0.05, unit: "" } },
     Knob { name: "freeze", kind: KnobKind::Switch },
+    Knob { name: "night", kind: KnobKind::Switch },
     Knob { name: "preset", kind: KnobKind::Choice },
     Knob { name: "model", kind: KnobKind::Choice },
 ];
@@ -125,7 +130,7 @@ pub struct ModelChoice {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
     /// No knob has this name.
-    #[error("there is no setting {0:?}; there are saturation, hue, temperature, mix, split, freeze, preset and model")]
+    #[error("there is no setting {0:?}; there are saturation, hue, temperature, mix, split, freeze, night, preset and model")]
     Unknown(String),
     /// The value is of another kind.
     #[error("{name}={value} is not {expected}")]
@@ -208,11 +213,14 @@ impl Command {
         let wrong = |expected| SettingError::Type { name: name.to_owned(), value: value.to_owned(), expected };
         let knob = Knob::named(name).ok_or_else(|| SettingError::Unknown(name.to_owned()))?;
         let number = match knob.kind {
-            KnobKind::Switch => match value {
-                "0" | "off" | "false" => return Ok(Self::Freeze(false)),
-                "1" | "on" | "true" => return Ok(Self::Freeze(true)),
-                _ => return Err(wrong("0 or 1")),
-            },
+            KnobKind::Switch => {
+                let on = match value {
+                    "0" | "off" | "false" => false,
+                    "1" | "on" | "true" => true,
+                    _ => return Err(wrong("0 or 1")),
+                };
+                return Ok(if knob.name == "night" { Self::Night(on) } else { Self::Freeze(on) });
+            }
             KnobKind::Choice => return Err(wrong("known here")),
             KnobKind::Number { min, max, .. } => match value.parse::<f32>() {
                 // The comparison is false for a NaN.
@@ -255,6 +263,7 @@ impl Settings {
             Command::Mix(value) => self.mix = value,
             Command::Split(value) => self.split = value,
             Command::Freeze(value) => self.freeze = value,
+            Command::Night(value) => self.night = value,
             Command::EveryNth(value) => self.every_nth = value.max(1),
             Command::Model(at) if at < choices.models.len() => self.model = at,
             Command::Preset(at) => {
@@ -281,6 +290,7 @@ impl Settings {
             "mix" => self.mix.to_string(),
             "split" => self.split.to_string(),
             "freeze" => u8::from(self.freeze).to_string(),
+            "night" => u8::from(self.night).to_string(),
             "preset" => choices.presets.get(self.preset?)?.name.clone(),
             "model" => choices.models.get(self.model)?.name.clone(),
             _ => return None,
@@ -310,6 +320,7 @@ mod tests {
             Case("split", "1", Ok(Command::Split(1.0))),
             Case("freeze", "1", Ok(Command::Freeze(true))),
             Case("freeze", "off", Ok(Command::Freeze(false))),
+            Case("night", "on", Ok(Command::Night(true))),
             Case("preset", "warm", Ok(Command::Preset(0))),
             Case("model", "small", Ok(Command::Model(1))),
             Case("saturation", "-1", Err("saturation=-1 is outside 0 to 4")),

@@ -100,7 +100,7 @@ fn every_address_answers_as_documented() {
     for (key, value) in [("absent", "null"), ("access", "\"open\""), ("freeze", "false"), ("presets", "[]"), ("viewers", "0")] {
         assert_eq!(state[key].to_string(), value, "{key}: {state}");
     }
-    assert!(state["faults"]["short"].is_number() && state["mix"].is_number() && state.get("heat").is_some());
+    assert!(state["faults"]["short"].is_number() && state["mix"].is_number() && state["heat"]["rung"] == 0);
     assert!(state["latency_ms"]["p50"].is_number() && state["latency_ms"]["p95"].is_number() && state["model"].is_string());
     let cases = [
         ("HEAD /", 200, ""),

@@ -439,7 +439,7 @@ fn a_box_that_floods_and_never_reads_ends_nothing() {
     assert_eq!(remote.send(Command::Hue(7.0)), Ok(()));
     // Then it reads again, and the device is still there; what it says is made of whole lines.
     let told = cable.line_that(|line| {
-        assert!(["- key=", "ok n=8", "err 40 busy", "! s"].iter().any(|start| line.starts_with(start)), "{line:?}");
+        assert!(["- key=", "ok n=9", "err 40 busy", "! s"].iter().any(|start| line.starts_with(start)), "{line:?}");
         line.starts_with("! set hue=7")
     });
     assert!(told.is_some());
@@ -536,7 +536,8 @@ fn strict() -> (Machine, Vec<Vec<u8>>) {
     let mut machine = Machine::new(settings(), choices());
     assert!(machine.ask("HELLO proto=1 box=test crc=1")[0].starts_with("ok"));
     // 114 bytes, and six for the checksum.
-    let longest = "#65535 SET saturation=1.0000 hue=-12.000 temperature=0.500000 mix=0.5000 split=0.2500 freeze=1 preset=faded model=";
+    let longest =
+        "#65535 SET saturation=1.0000 hue=-12.000 temperature=0.500000 mix=0.5000 split=0.2500 freeze=1 preset=faded model=";
     let longest = format!("{}small", &longest[..109]);
     let lines = ["#17 SET saturation=0.72", "#18 ADD hue=+3", "SET mix=0.5 split=0.25", &longest];
     let lines = lines.map(|line| format!("{}\n", checked(line)).into_bytes()).to_vec();

@@ -30,6 +30,7 @@ impl Value {
             "mix" => Self::Number(settings.mix),
             "split" => Self::Number(settings.split),
             "freeze" => Self::Switch(settings.freeze),
+            "night" => Self::Switch(settings.night),
             "preset" => Self::Choice(settings.preset),
             "model" => Self::Choice(Some(settings.model)),
             _ => Self::Absent,
@@ -149,6 +150,7 @@ fn adopt(value: Value, knob: &Knob, settings: &mut Settings) {
         ("mix", Value::Number(number)) => settings.mix = number,
         ("split", Value::Number(number)) => settings.split = number,
         ("freeze", Value::Switch(on)) => settings.freeze = on,
+        ("night", Value::Switch(on)) => settings.night = on,
         ("preset", Value::Choice(at)) => settings.preset = at,
         ("model", Value::Choice(Some(at))) => settings.model = at,
         _ => {}
@@ -186,6 +188,7 @@ mod tests {
             mix: 0.25,
             split: 0.75,
             freeze: true,
+            night: true,
             preset: Some(0),
             model: 1,
             every_nth: 1,
@@ -193,7 +196,7 @@ mod tests {
         standing.observe(&seen, 1);
         assert_eq!((*standing.settings(), standing.revision()), (seen, 1));
         let texts: Vec<_> = KNOBS.iter().map(|knob| standing.text(knob).unwrap()).collect();
-        assert_eq!(texts, ["2", "-3", "0.5", "0.25", "0.75", "1", "warm", "small"]);
+        assert_eq!(texts, ["2", "-3", "0.5", "0.25", "0.75", "1", "1", "warm", "small"]);
         for (knob, text) in KNOBS.iter().zip(&texts) {
             assert_eq!(seen.value(knob.name, &choices).as_ref(), Some(text), "as the rest of the program says it");
         }
