@@ -218,10 +218,24 @@ struct Desk {
 
 impl Desk {
     /// Waits for a frame. Nothing if the source ended, or if nobody is left to see it: the source may be waiting for a silent pipe.
-    fn wait(&self) -> Option<Waiting> {
-        select! {
-            recv(self.frames) -> waiting => waiting.ok(),
-            recv(self.outputs_gone) -> _ => None,
+    ///
+    /// Commands that come meanwhile are taken, so that nobody is told to wait only because there is no camera: of each kind the last one,
+    /// which is all that the next frame needs.
+    fn wait(&self, orders: &mut Vec<Command>) -> Option<Waiting> {
+        let mut commands = &self.commands;
+        let none = never();
+        loop {
+            select! {
+                recv(self.frames) -> waiting => return waiting.ok(),
+                recv(self.outputs_gone) -> _ => return None,
+                recv(commands) -> command => match command {
+                    Ok(command) => {
+                        orders.retain(|other| std::mem::discriminant(other) != std::mem::discriminant(&command));
+                        orders.push(command);
+                    }
+                    Err(_) => commands = &none,
+                },
+            }
         }
     }
 }
@@ -235,9 +249,9 @@ fn color_frames(
     let mut rack = Rack::default();
     let mut orders: Vec<Command> = Vec::new();
     let mut ahead: Option<Waiting> = None;
-    while let Some(mut now) = ahead.take().or_else(|| desk.wait()) {
+    while let Some(mut now) = ahead.take().or_else(|| desk.wait(&mut orders)) {
         match flow {
-            Flow::Lossless => ahead = desk.wait(),
+            Flow::Lossless => ahead = desk.wait(&mut orders),
             // Skip here and not after the model: a skipped step would age the recurrent state by two frames.
             Flow::Live => {
                 while let Ok(newer) = desk.frames.try_recv() {
@@ -248,12 +262,12 @@ fn color_frames(
                 }
             }
         }
-        orders.clear();
         orders.extend(desk.commands.try_iter());
         let mut sheet = rack.take();
         let Some(colored) = Arc::get_mut(&mut sheet) else { continue };
         let next = ahead.as_ref().map(|waiting| &waiting.frame);
         let painted = color(now.frame, next, &orders, colored)?;
+        orders.clear();
         // What was colored here before is no longer needed; the source can use its memory.
         let _ = desk.spares.try_send(std::mem::take(&mut colored.before));
         let colored = rack.keep(sheet);

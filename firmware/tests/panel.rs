@@ -536,8 +536,7 @@ fn strict() -> (Machine, Vec<Vec<u8>>) {
     let mut machine = Machine::new(settings(), choices());
     assert!(machine.ask("HELLO proto=1 box=test crc=1")[0].starts_with("ok"));
     // 114 bytes, and six for the checksum.
-    let longest =
-        "#65535 SET saturation=1.0000 hue=-12.000 temperature=0.500000 mix=0.5000 split=0.2500 freeze=1 preset=faded model=";
+    let longest = "#65535 SET saturation=1.0000 hue=-12.000 temperature=0.500000 mix=0.5000 split=0.2500 freeze=1 preset=faded model=";
     let longest = format!("{}small", &longest[..109]);
     let lines = ["#17 SET saturation=0.72", "#18 ADD hue=+3", "SET mix=0.5 split=0.25", &longest];
     let lines = lines.map(|line| format!("{}\n", checked(line)).into_bytes()).to_vec();

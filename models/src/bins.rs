@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::color::srgb_to_lab;
+use crate::vector::vectorized;
 
 /// The 313 ab centers published with Zhang et al. 2016, 10 units apart, with their empirical ImageNet prior.
 const ZHANG_313: &str = include_str!("zhang_313.csv");
@@ -131,16 +132,22 @@ pub enum Decode {
 pub fn decode(logits: &[f32], centers: &[[f32; 2]], decode: Decode, a: &mut [f32], b: &mut [f32]) {
     let pixels = a.len();
     assert_eq!((logits.len(), b.len()), (centers.len() * pixels, pixels), "the logits' length");
-    for (block, (a, b)) in a.chunks_mut(BLOCK).zip(b.chunks_mut(BLOCK)).enumerate() {
-        let width = a.len();
-        let planes = logits.chunks_exact(pixels).map(|plane| &plane[block * BLOCK..][..width]);
-        decode_block(planes, centers, decode, a, b);
-    }
+    vectorized(
+        #[inline(always)]
+        || {
+            for (block, (a, b)) in a.chunks_mut(BLOCK).zip(b.chunks_mut(BLOCK)).enumerate() {
+                let width = a.len();
+                let planes = logits.chunks_exact(pixels).map(|plane| &plane[block * BLOCK..][..width]);
+                decode_block(planes, centers, decode, a, b);
+            }
+        },
+    );
 }
 
 /// Pixels that are decoded together: what they need stays in the nearest cache.
 const BLOCK: usize = 64;
 
+#[inline(always)]
 fn decode_block<'a>(planes: impl Iterator<Item = &'a [f32]> + Clone, centers: &[[f32; 2]], decode: Decode, a: &mut [f32], b: &mut [f32]) {
     let (mut peaks, mut modes) = ([f32::NEG_INFINITY; BLOCK], [0_u32; BLOCK]);
     for (bin, plane) in planes.clone().enumerate() {

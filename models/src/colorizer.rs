@@ -302,13 +302,9 @@ impl Colorizer {
     }
 }
 
-/// Writes the scaled lightness into the input's tensor, and makes another where Tract should have kept this one.
+/// Writes the scaled lightness into the input's tensor, or into a copy of it where Tract should have kept it.
 fn write(tensor: &mut Arc<Tensor>, lightness: &Plane<f32>) -> TractResult<()> {
-    if Arc::get_mut(tensor).is_none() {
-        *tensor = Arc::new(Tensor::zero::<f32>(tensor.shape())?);
-    }
-    let own = Arc::get_mut(tensor).ok_or_else(|| TractError::msg("the input's tensor is held elsewhere"))?;
-    let mut view = own.try_as_plain_ram_mut()?;
+    let mut view = Arc::make_mut(tensor).try_as_plain_ram_mut()?;
     for (to, &from) in view.as_slice_mut::<f32>()?.iter_mut().zip(&lightness.data) {
         *to = contract::scaled_lightness(from);
     }

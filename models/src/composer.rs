@@ -9,6 +9,7 @@ use crate::color::{
 };
 use crate::picture::Picture;
 use crate::planes::Plane;
+use crate::vector::vectorized;
 
 /// What the 256 luma codes mean.
 #[derive(Clone, Debug)]
@@ -71,9 +72,16 @@ impl Composer {
             (plane.width, plane.height) = (luma.width, luma.height);
             plane.data.resize(luma.data.len(), 128);
         }
-        self.held = [None; 2];
+        vectorized(
+            #[inline(always)]
+            || self.fill(lines, codes, neutral.min(luma.width), luma, cb, cr),
+        );
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, lines: &[Plane<f32>; 4], codes: &Codes, neutral: usize, luma: &Plane<u8>, cb: &mut Plane<u8>, cr: &mut Plane<u8>) {
         let width = luma.width;
-        let neutral = neutral.min(width);
+        self.held = [None; 2];
         for y in 0..luma.height {
             let Between { first, second, part } = self.rows[y];
             if self.held[1] == Some(first) {
@@ -111,6 +119,7 @@ impl Composer {
 }
 
 /// A row at the frame's width, by linear interpolation.
+#[inline(always)]
 fn stretch(row: &[f32], columns: &[Between], to: &mut [f32]) {
     for (to, at) in to.iter_mut().zip(columns) {
         let (first, second) = (row[at.first], row[at.second]);
@@ -118,6 +127,7 @@ fn stretch(row: &[f32], columns: &[Between], to: &mut [f32]) {
     }
 }
 
+#[inline(always)]
 fn mix(upper: &[f32], lower: &[f32], part: f32, mixed: &mut [f32]) {
     for ((mixed, upper), lower) in mixed.iter_mut().zip(upper).zip(lower) {
         *mixed = upper + (lower - upper) * part;
@@ -125,6 +135,7 @@ fn mix(upper: &[f32], lower: &[f32], part: f32, mixed: &mut [f32]) {
 }
 
 /// Linear light of a row. `lines` are slope and offset of a*, then of b*; `seen` and `shown` as in [`Codes`].
+#[inline(always)]
 fn light_row(lines: [&[f32]; 4], seen: &[f32], shown: &[f32], rgb: [&mut [f32]; 3]) {
     let n = seen.len();
     // Slices of one length spare the loop its bounds checks.
@@ -138,6 +149,7 @@ fn light_row(lines: [&[f32]; 4], seen: &[f32], shown: &[f32], rgb: [&mut [f32]; 
 }
 
 /// Cb and Cr of a row of gamma-coded RGB, for the luma that is shown.
+#[inline(always)]
 fn code_row(rgb: [&[f32]; 3], luma: &[u8], range: LumaRange, cb: &mut [u8], cr: &mut [u8]) {
     let (black, span) = range.black_and_span();
     let share = span.recip();

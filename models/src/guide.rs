@@ -3,6 +3,7 @@
 //! Works at the resolution that the network saw the frame at. Every loop runs over whole rows, so that it computes several pixels at once.
 
 use crate::planes::{Chroma, Placement, Plane, Resampler};
+use crate::vector::vectorized;
 
 /// How far, in model input pixels, the luma guides the chroma.
 pub(crate) const RADIUS: usize = 4;
@@ -59,6 +60,15 @@ impl Guide {
     pub(crate) fn lines(&mut self, input: &Plane<f32>, chroma: &Chroma) -> &[Plane<f32>; 4] {
         self.grow.resample_into(&chroma.a, |v| v, &mut self.a, (0, 0));
         self.grow.resample_into(&chroma.b, |v| v, &mut self.b, (0, 0));
+        vectorized(
+            #[inline(always)]
+            || self.fit(input),
+        );
+        &self.lines
+    }
+
+    #[inline(always)]
+    fn fit(&mut self, input: &Plane<f32>) {
         let Placement { x: left, y: top, width, height } = self.placement;
         let rows = |y: usize| [input, &self.a, &self.b].map(|plane| &plane.row(top + y)[left..left + width]);
         self.sums.iter_mut().for_each(ColumnSums::clear);
@@ -86,11 +96,11 @@ impl Guide {
         for (line, fitted) in self.lines.iter_mut().zip(&self.fitted) {
             box_mean(fitted, &self.shares, &mut self.line_sums, line);
         }
-        &self.lines
     }
 }
 
 /// The mean of the window around each value; at the borders, of what lies inside.
+#[inline(always)]
 fn box_mean(plane: &Plane<f32>, shares: &[f32], sums: &mut ColumnSums, mean: &mut Plane<f32>) {
     sums.clear();
     for y in 0..plane.height {
@@ -105,11 +115,13 @@ fn box_mean(plane: &Plane<f32>, shares: &[f32], sums: &mut ColumnSums, mean: &mu
 }
 
 /// 1 / (positions within [`RADIUS`] of `at` that lie inside 0..`size`).
+#[inline(always)]
 fn share_inside(at: usize, size: usize) -> f32 {
     (((at + RADIUS).min(size - 1) + 1 - at.saturating_sub(RADIUS)) as f32).recip()
 }
 
 /// The rows that the window around row `y` has and the one around `y - 1` had not, each with 1, and the other way round, with -1.
+#[inline(always)]
 fn entering_and_leaving(y: usize, height: usize) -> impl Iterator<Item = (usize, f32)> {
     let entering = if y == 0 { 0..(RADIUS + 1).min(height) } else { y + RADIUS..(y + RADIUS + 1).min(height) };
     let leaving = y.checked_sub(RADIUS + 1);
@@ -125,19 +137,23 @@ impl ColumnSums {
         Self(vec![0.0; width + 2 * RADIUS])
     }
 
+    #[inline(always)]
     fn clear(&mut self) {
         self.0.fill(0.0);
     }
 
+    #[inline(always)]
     fn add(&mut self, row: &[f32], sign: f32) {
         self.0[RADIUS..].iter_mut().zip(row).for_each(|(sum, v)| *sum += sign * v);
     }
 
+    #[inline(always)]
     fn add_product(&mut self, left: &[f32], right: &[f32], sign: f32) {
         self.0[RADIUS..].iter_mut().zip(left).zip(right).for_each(|((sum, l), r)| *sum += sign * (l * r));
     }
 
     /// The sums over the window's area.
+    #[inline(always)]
     fn areas(&self, out: &mut [f32]) {
         let width = out.len();
         let shifted: [&[f32]; WINDOW] = std::array::from_fn(|shift| &self.0[shift..shift + width]);
@@ -155,6 +171,7 @@ struct Means<'a> {
 
 impl Means<'_> {
     /// Each window's line from lightness to one channel.
+    #[inline(always)]
     fn fit(&self, [light, square]: [&[f32]; 2], [channel, product]: [&[f32]; 2], slope: &mut [f32], offset: &mut [f32]) {
         let n = slope.len();
         let (light, square, channel, product) = (&light[..n], &square[..n], &channel[..n], &product[..n]);

@@ -14,6 +14,7 @@ mod picture;
 pub mod planes;
 #[cfg(test)]
 mod reference;
+mod vector;
 
 pub use bins::Decode;
 pub use color::{LumaRange, Tone};

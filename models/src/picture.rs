@@ -2,6 +2,7 @@
 
 use crate::color::{LumaRange, nearest_code};
 use crate::planes::Plane;
+use crate::vector::vectorized;
 
 /// A full-size picture: luma as the camera gave it, and the chroma that goes with it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,14 +36,19 @@ impl Picture {
         let mut block = [0_u32; BLOCK];
         let (cb, cr) = (&self.cb.data[..pixels], &self.cr.data[..pixels]);
         let planes = self.luma.data.chunks(BLOCK).zip(cb.chunks(BLOCK)).zip(cr.chunks(BLOCK));
-        for (rgb, ((luma, cb), cr)) in rgb.chunks_mut(3 * BLOCK).zip(planes) {
-            let block = &mut block[..luma.len()];
-            convert(range, luma, cb, cr, block);
-            for (rgb, &value) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(&*block) {
-                let [_, r, g, b] = value.to_be_bytes();
-                *rgb = [r, g, b];
-            }
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for (rgb, ((luma, cb), cr)) in rgb.chunks_mut(3 * BLOCK).zip(planes) {
+                    let block = &mut block[..luma.len()];
+                    convert(range, luma, cb, cr, block);
+                    for (rgb, &value) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(&*block) {
+                        let [_, r, g, b] = value.to_be_bytes();
+                        *rgb = [r, g, b];
+                    }
+                }
+            },
+        );
     }
 
     /// One word a pixel, 0x00RRGGBB in little-endian order (DRM's XRGB8888), rows `row_stride_pixels` words apart: for a screen's memory.
@@ -58,17 +64,23 @@ impl Picture {
         }
         assert!(row_stride_pixels >= width, "rows of {width} pixels do not fit {row_stride_pixels} words");
         assert!(words.len() >= row_stride_pixels * (height - 1) + width, "{width}x{height} pixels do not fit {} words", words.len());
-        for (y, words) in words.chunks_mut(row_stride_pixels).take(height).enumerate() {
-            let words = &mut words[..width];
-            convert(range, self.luma.row(y), self.cb.row(y), self.cr.row(y), words);
-            if cfg!(target_endian = "big") {
-                words.iter_mut().for_each(|word| *word = word.to_le());
-            }
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for (y, words) in words.chunks_mut(row_stride_pixels).take(height).enumerate() {
+                    let words = &mut words[..width];
+                    convert(range, self.luma.row(y), self.cb.row(y), self.cr.row(y), words);
+                    if cfg!(target_endian = "big") {
+                        words.iter_mut().for_each(|word| *word = word.to_le());
+                    }
+                }
+            },
+        );
     }
 }
 
 /// A row of 0x00RRGGBB.
+#[inline(always)]
 fn convert(range: LumaRange, luma: &[u8], cb: &[u8], cr: &[u8], out: &mut [u32]) {
     let (black, span) = range.black_and_span();
     let scale = 255.0 / span;

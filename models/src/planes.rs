@@ -2,6 +2,8 @@
 //!
 //! Numbers in, numbers out. Indexing mistakes are ours and panic; no input can make these functions fail.
 
+use crate::vector::vectorized;
+
 /// One channel of a picture, row-major and tight.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Plane<T> {
@@ -164,6 +166,14 @@ impl Resampler {
     /// If `source` is not [`from_size`](Self::from_size) or the rectangle leaves `target`.
     pub fn resample_into<T: Copy>(&mut self, source: &Plane<T>, value: impl Fn(T) -> f32, target: &mut Plane<f32>, (x, y): (usize, usize)) {
         assert_eq!((source.width, source.height), self.from, "the source's size");
+        vectorized(
+            #[inline(always)]
+            || self.fill(source, value, target, (x, y)),
+        );
+    }
+
+    #[inline(always)]
+    fn fill<T: Copy>(&mut self, source: &Plane<T>, value: impl Fn(T) -> f32, target: &mut Plane<f32>, (x, y): (usize, usize)) {
         let (width, height) = self.to;
         for (block, narrow) in self.narrow.chunks_mut(LANES * width).enumerate() {
             let rows = narrow.len() / width;

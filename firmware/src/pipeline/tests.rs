@@ -199,3 +199,24 @@ fn an_absent_source_is_told_of_and_pictures_are_used_again() {
     assert!(sheets <= 4, "{sheets} sheets for 50 pictures");
     assert_eq!((&*absence.why, absence.after, absence.faults.errors), ("no camera", 50, 1));
 }
+
+#[test]
+fn commands_are_taken_while_there_is_no_frame() {
+    let (commands_in, commands) = bounded(4);
+    let (seen_in, seen) = mpsc::channel();
+    let source = move |mut outlet: Outlet| {
+        for value in 0..100 {
+            commands_in.send(Command::Saturation(value as f32 / 100.0)).unwrap();
+        }
+        commands_in.send(Command::Freeze(true)).unwrap();
+        let _ = outlet.send(grey(0), Origin::default(), Vec::new());
+        Ok(())
+    };
+    let color = move |frame: Frame, _: Option<&Frame>, commands: &[Command], into: &mut Colored| {
+        seen_in.send(commands.to_vec()).unwrap();
+        paint(frame, into)
+    };
+    run(Flow::Live, Controls { commands, quit: never() }, source, color, see_all).unwrap();
+    let last: Vec<_> = seen.recv().unwrap();
+    assert!(last.ends_with(&[Command::Saturation(0.99), Command::Freeze(true)]) && last.len() <= 8, "{last:?}");
+}
