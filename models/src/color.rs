@@ -208,7 +208,7 @@ pub(crate) fn rgb_to_chroma([r, g, b]: [f32; 3]) -> (f32, f32) {
 /// would cost most of a frame's time.
 #[inline(always)]
 pub fn fast_srgb_encode(linear: f32) -> f32 {
-    const NEAREST: [f32; 7] = [-0.042_231_95, 1.575_270_9, -1.899_476_4, 3.898_441_3, -5.003_168_3, 3.418_687, -0.947_671_54];
+    const NEAREST: [f32; 7] = [-0.042_231_95, 1.575_270_9, -1.899_476_4, 3.898_441_3, -5.003_168, 3.418_687, -0.947_671_54];
     let linear = linear.clamp(0.0, 1.0);
     let root = linear.sqrt();
     let [c0, c1, c2, c3, c4, c5, c6] = NEAREST;
