@@ -48,21 +48,34 @@ if ldd "$busybox" >/dev/null 2>&1; then
     cannot "$busybox is not linked statically; install the package busybox-static"
 fi
 
-# The kernel's package, kept: nothing is downloaded twice.
-set -- "$dir"/linux-image-*.deb
-if [ ! -e "$1" ]; then
-    have apt-get || cannot "there is no apt-get to download Debian's kernel with"
-    kernel=$(LC_ALL=C apt-cache depends "$METAPACKAGE" 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
-    [ -n "$kernel" ] || cannot "apt knows no $METAPACKAGE (a Debian package; apt-get update fetches the lists)"
-    printf 'test-vm: apt-get download %s\n' "$kernel" >&2
+# Debian's packages are kept: nothing is downloaded twice.
+download() {
+    have apt-get || return 1
+    printf 'test-vm: apt-get download %s\n' "$*" >&2
     mkdir -p "$dir/download"
-    (cd "$dir/download" && apt-get -q download "$kernel" >log 2>&1) ||
-        cannot "apt-get download $kernel failed: $(tail -n 1 "$dir/download/log")"
+    (cd "$dir/download" && apt-get -q download "$@" >log 2>&1) || return 1
     mv "$dir"/download/*.deb "$dir/"
     rm -r "$dir/download"
+}
+depends() {
+    LC_ALL=C apt-cache depends "$1" 2>/dev/null | sed -n 's/^ *Depends: \(linux-[^ ]*\)$/\1/p'
+}
+
+set -- "$dir"/linux-image-*.deb
+if [ ! -e "$1" ]; then
+    kernel=$(depends "$METAPACKAGE" | head -n 1)
+    [ -n "$kernel" ] || cannot "apt knows no $METAPACKAGE (a Debian package; apt-get update fetches the lists)"
+    download "$kernel" || cannot "apt-get download $kernel failed: $(tail -n 1 "$dir/download/log")"
     set -- "$dir"/linux-image-*.deb
 fi
 package=$1
+
+# v4l2loopback has to be compiled against the kernel's headers. Without it one case is not run.
+headers=linux-headers-$(basename "$package" | sed 's/^linux-image-\([^_]*\)_.*/\1/')
+if have make && have cc && [ ! -e "$(echo "$dir"/v4l2loopback-dkms_*.deb)" ]; then
+    # shellcheck disable=SC2046 # one word each
+    download v4l2loopback-dkms "$headers" $(depends "$headers" | grep -e '-common$' -e kbuild) || rm -rf "$dir/download"
+fi
 
 newer() {
     [ -e "$1" ] && [ -z "$(find "$package" "$here/guest.sh" "$here/init" "$busybox" "$v4l2_ctl" -newer "$1")" ]
@@ -76,6 +89,8 @@ work=$dir/work
 rm -rf "$work"
 mkdir -p "$work/root"
 dpkg-deb -x "$package" "$work/kernel"
+[ -d "$work/kernel/lib" ] || ln -s usr/lib "$work/kernel/lib"
+version=$(basename "$work"/kernel/lib/modules/*)
 
 # The kernel proper, out of the compressed image: booted by its PVH entry it needs no firmware and no decompression in the guest. Where it
 # lies is in the header (Documentation/arch/x86/boot.rst): setup_sects at 0x1f1, payload_offset at 0x248, payload_length at 0x24c.
@@ -95,9 +110,22 @@ case $magic in
     *) cannot "$image is compressed in a way that is not known here" ;;
 esac <"$work/payload" >"$work/vmlinux"
 
+if [ -e "$(echo "$dir"/v4l2loopback-dkms_*.deb)" ]; then
+    for part in "$dir"/v4l2loopback-dkms_*.deb "$dir"/linux-headers-*.deb "$dir"/linux-kbuild-*.deb; do
+        dpkg-deb -x "$part" "$work/headers"
+    done
+    source=$work/headers/usr/src
+    sed -i "s|/usr/src|$source|" "$source/$headers/Makefile"
+    loopback=$(echo "$source"/v4l2loopback-*)
+    if make -C "$source/$headers" M="$loopback" CC=cc modules >"$work/log" 2>&1; then
+        cp "$loopback/v4l2loopback.ko" "$work/kernel/lib/modules/$version/"
+        MODULES="$MODULES v4l2loopback"
+    else
+        printf 'test-vm: v4l2loopback does not compile: %s\n' "$(grep -m 1 -i error "$work/log")" >&2
+    fi
+fi
+
 # The modules and all that they need, unpacked, under their own paths.
-[ -d "$work/kernel/lib" ] || ln -s usr/lib "$work/kernel/lib"
-version=$(basename "$work"/kernel/lib/modules/*)
 depmod -b "$work/kernel" "$version"
 for module in $MODULES; do
     modprobe -d "$work/kernel" -S "$version" --show-depends "$module" || cannot "$package has no module $module"

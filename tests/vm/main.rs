@@ -24,16 +24,26 @@ use guest::Guest;
 /// One thing that has to hold in the guest.
 struct Case {
     name: String,
-    /// What `autochrome --help` has to offer for it; a program that lacks it does not run the case, and the summary says so.
-    needs: &'static [&'static str],
     run: Box<dyn Fn(&mut Guest) -> Result<()>>,
 }
 
 impl Case {
-    fn new(name: impl Into<String>, needs: &'static [&'static str], run: impl Fn(&mut Guest) -> Result<()> + 'static) -> Self {
-        Self { name: name.into(), needs, run: Box::new(run) }
+    fn new(name: impl Into<String>, run: impl Fn(&mut Guest) -> Result<()> + 'static) -> Self {
+        Self { name: name.into(), run: Box::new(run) }
     }
 }
+
+/// The error of a case that cannot be run here, and why.
+#[derive(Debug)]
+struct NotRun(&'static str);
+
+impl std::fmt::Display for NotRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for NotRun {}
 
 enum Outcome {
     Passed,
@@ -59,24 +69,15 @@ fn run() -> Result<ExitCode> {
     let [release, target] = [2, 3].map(|up| built.ancestors().nth(up).map(Path::to_owned));
     let (release, target) = release.zip(target).context("find the folder that this test was built in")?;
     let program = std::env::var_os("AUTOCHROME_PROGRAM").map_or_else(|| release.join("autochrome"), PathBuf::from);
-    let help = Command::new(&program).arg("--help").output().with_context(|| format!("run {} --help", program.display()))?;
-    let help = String::from_utf8_lossy(&help.stdout).into_owned();
-
     let cases: Vec<Case> =
         [camera::cases(), clip::cases(), faults::cases(), screen::cases(), serial::cases()].into_iter().flatten().collect();
     if arguments.iter().any(|argument| argument == "--list") {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(ExitCode::SUCCESS);
     }
-    let (options, names): (Vec<&String>, Vec<&String>) = arguments.iter().partition(|argument| argument.starts_with("--"));
-    let whatever_the_help_says = match options[..] {
-        [] => false,
-        [all] if all == "--all" => true,
-        _ => bail!("the arguments are --list, --all, and parts of the cases' names"),
-    };
-    let chosen: Vec<&Case> = cases.iter().filter(|case| names.is_empty() || names.iter().any(|&name| case.name.contains(name))).collect();
+    let chosen: Vec<&Case> = cases.iter().filter(|case| arguments.is_empty() || arguments.iter().any(|a| case.name.contains(a))).collect();
     if chosen.is_empty() {
-        bail!("no case has any of {names:?} in its name; --list shows them");
+        bail!("no case has any of {arguments:?} in its name; --list shows them");
     }
 
     let files = target.join("vm");
@@ -92,32 +93,28 @@ fn run() -> Result<ExitCode> {
     let mut outcomes: Vec<(&str, Outcome, Duration)> = Vec::new();
     for case in chosen {
         let begun = Instant::now();
-        let missing: Vec<&str> = case.needs.iter().copied().filter(|&word| !help.contains(word)).collect();
-        let outcome = if missing.is_empty() || whatever_the_help_says {
-            println!("== {}", case.name);
-            let result = match guest.take() {
-                Some(guest) => Ok(guest),
-                None => Guest::boot(&files, &program),
-            }
-            .context("boot the guest");
-            let result = result.and_then(|guest_now| {
-                let guest = guest.insert(guest_now);
-                guest.begin_case();
-                catch_unwind(AssertUnwindSafe(|| (case.run)(guest))).unwrap_or_else(|_| Err(anyhow!("the case panicked")))
-            });
-            match result {
-                Ok(()) => Outcome::Passed,
-                Err(error) => {
-                    println!("{error:#}");
-                    // What a failed case leaves behind must not fail the next one.
-                    if let Some(mut guest) = guest.take() {
-                        println!("{}", guest.obituary());
-                    }
-                    Outcome::Failed
+        println!("== {}", case.name);
+        let result = match guest.take() {
+            Some(guest) => Ok(guest),
+            None => Guest::boot(&files, &program),
+        }
+        .context("boot the guest");
+        let result = result.and_then(|booted| {
+            let guest = guest.insert(booted);
+            guest.begin_case();
+            catch_unwind(AssertUnwindSafe(|| (case.run)(guest))).unwrap_or_else(|_| Err(anyhow!("the case panicked")))
+        });
+        let outcome = match result {
+            Ok(()) => Outcome::Passed,
+            Err(error) if error.is::<NotRun>() => Outcome::NotRun(error.to_string()),
+            Err(error) => {
+                println!("{error:#}");
+                // What a failed case leaves behind must not fail the next one.
+                if let Some(mut guest) = guest.take() {
+                    println!("{}", guest.obituary());
                 }
+                Outcome::Failed
             }
-        } else {
-            Outcome::NotRun(format!("the program has no {}", missing.join(", ")))
         };
         outcomes.push((&case.name, outcome, begun.elapsed()));
     }

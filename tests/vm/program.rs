@@ -61,10 +61,11 @@ impl Program {
         self.wait(guest, "new pictures", |state| state["absent"].is_null() && frames(state) >= before + 2)
     }
 
-    /// Waits until the program says that there is no picture, and why.
+    /// Waits until the program says that it has no camera, and why. (That a picture stands still it says too, of a busy guest.)
     pub(super) fn wait_for_absence(&self, guest: &mut Guest) -> Result<String> {
-        let state = self.wait(guest, "the program to say that its camera is gone", |state| !state["absent"].is_null())?;
-        Ok(state["absent"].as_str().unwrap_or_default().to_owned())
+        let words = |state: &Value| state["absent"].as_str().unwrap_or_default().to_owned();
+        let state = self.wait(guest, "the program to say that it has no camera", |state| words(state).contains("camera"))?;
+        Ok(words(&state))
     }
 
     /// Whether the process is still the one that was started.

@@ -12,19 +12,7 @@ use super::guest::Guest;
 use super::program::{PATIENCE, Program};
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![
-        Case::new("console_sets_the_saturation", &["--console"], console),
-        Case::new("panel_sets_the_saturation", &["--panel"], panel),
-        Case::new("panel_unplugged_and_plugged_in", &["--panel"], usb_panel),
-    ]
-}
-
-fn console(guest: &mut Guest) -> Result<()> {
-    let program = Program::start(guest, "--input test-pattern --console /dev/ttyS1")?;
-    program.wait_for_pictures(guest)?;
-    say(&mut guest.panel, "SET saturation=0.5")?;
-    program.wait(guest, "the saturation to be 0.5", |state| state["saturation"] == 0.5)?;
-    program.stop(guest)
+    vec![Case::new("panel_sets_the_saturation", panel), Case::new("panel_unplugged_and_plugged_in", usb_panel)]
 }
 
 fn panel(guest: &mut Guest) -> Result<()> {
