@@ -251,7 +251,18 @@ impl Settings {
 
     /// The picture as a model without a card would have it.
     pub const fn neutral() -> Self {
-        Self { saturation: 1.0, hue: 0.0, temperature: None, mix: 1.0, split: 0.0, freeze: false, preset: None, model: 0, every_nth: 1 }
+        Self {
+            saturation: 1.0,
+            hue: 0.0,
+            temperature: None,
+            mix: 1.0,
+            split: 0.0,
+            freeze: false,
+            night: false,
+            preset: None,
+            model: 0,
+            every_nth: 1,
+        }
     }
 
     /// Notes a change. A temperature for a model that has none is ignored; so is a choice that is not in `choices`.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::typed::Thermal;
 use crate::errors::{Exit, OrFail, Result, say};
+use crate::kiosk;
 use crate::newest::Awaited;
 use crate::remote::{NotTaken, Remote};
 use crate::settings::{Choices, Command, Settings};
@@ -26,6 +27,8 @@ use crate::status::Heat;
 
 /// How often the temperature is looked at.
 const PERIOD: Duration = Duration::from_secs(2);
+/// How often the thread shows that it lives.
+const PULSE_PERIOD: Duration = Duration::from_millis(250);
 /// The least time between two changes: at most two a minute.
 const CHANGE_PAUSE: Duration = Duration::from_secs(30);
 /// How long it has to be cool before a step up.
@@ -246,6 +249,7 @@ pub fn serve(root: &Path, config: &Thermal, remote: Remote) -> Result<()> {
         return Ok(());
     }
     let (root, types) = (root.to_owned(), config.zones.clone());
+    let pulse = remote.status.pulses.begin("thermal");
     let mut steps = Steps::new(config, remote);
     let started = std::thread::Builder::new().name("thermal".into()).spawn(move || {
         let began = Instant::now();
@@ -254,9 +258,14 @@ pub fn serve(root: &Path, config: &Thermal, remote: Remote) -> Result<()> {
             if steps.look(read(&root, &types), settings, began.elapsed()).is_err() {
                 return;
             }
-            let heat = steps.remote.status.heat.get();
-            if let Awaited::Ended = steps.remote.status.heat.wait_for_newer(heat.as_ref(), PERIOD) {
-                return;
+            let looked = Instant::now();
+            while looked.elapsed() < PERIOD {
+                pulse.beat();
+                kiosk::inject("thermal", began.elapsed().as_secs());
+                let heat = steps.remote.status.heat.get();
+                if let Awaited::Ended = steps.remote.status.heat.wait_for_newer(heat.as_ref(), PULSE_PERIOD) {
+                    return;
+                }
             }
         }
     });

@@ -165,19 +165,20 @@ fn a_camera_that_is_absent_is_told_of_and_no_reason_to_start_again() {
 #[test]
 fn a_thread_that_hangs_is_noticed_and_the_next_start_brings_the_picture_back() {
     // All at once: each waits for the watchdog most of the time.
-    let hangs = ["camera@20", "color@20", "outputs@20", "page@1"].map(|fault| {
+    let hangs = ["camera@20", "color@20", "outputs@20", "page@1", "thermal@1", "panel@1"].map(|fault| {
         std::thread::spawn(move || {
             let manager = Manager::new(Duration::from_secs(2));
-            let service = manager.start(Some(&format!("hang:{fault}")));
+            let arguments = ["--input", "test-pattern", "--panel", "/dev/ttyNoSuchBox"];
+            let service = manager.start_with(&arguments, Some(&format!("hang:{fault}")));
             manager.wait_for("READY=1\n");
             let news = manager.starve();
-            if fault.starts_with("page") {
-                assert!(news.iter().any(|news| news.contains("STATUS=the thread page stands still")), "{fault}: {news:?}");
+            let name = fault.split('@').next().unwrap();
+            if ["page", "thermal", "panel"].contains(&name) {
+                assert!(news.iter().any(|news| news.contains(&format!("STATUS=the thread {name} stands still"))), "{fault}: {news:?}");
             }
             service.kill("-ABRT");
             let (signal, _, said) = service.end();
             assert_eq!(signal, Some(SIGABRT), "{fault}: {said}");
-            let name = fault.split('@').next().unwrap();
             assert!(said.contains(&format!("hangs the thread {name} here")), "{fault}: {said}");
             let begun = Instant::now();
             let service = manager.start(None);

@@ -9,6 +9,7 @@ use serialport::{SerialPort, TTYPort};
 
 use super::protocol::{Outbox, Protocol};
 use crate::errors::{Exit, Failure, OrFail, Result, say, warn};
+use crate::kiosk::{self, Pulse};
 use crate::remote::Remote;
 use crate::settings::Settings;
 use crate::statistics::Snapshot;
@@ -61,8 +62,22 @@ impl Port {
 /// [`Exit::Other`] if no thread can be started.
 pub fn serve(port: Port, settings: Settings, remote: Remote) -> Result<()> {
     let protocol = Protocol::new(&host_name(), settings, remote.choices.clone(), Instant::now());
-    let started = thread::Builder::new().name("panel".into()).spawn(move || keep_open(&port, protocol, &remote));
+    let life = Life { pulse: remote.status.pulses.begin("panel"), began: Instant::now() };
+    let started = thread::Builder::new().name("panel".into()).spawn(move || keep_open(&port, protocol, &remote, &life));
     started.map(drop).or_fail(Exit::Other, || "start thread panel".into())
+}
+
+/// The thread's sign of life.
+struct Life {
+    pulse: Pulse,
+    began: Instant,
+}
+
+impl Life {
+    fn beat(&self) {
+        self.pulse.beat();
+        kiosk::inject("panel", self.began.elapsed().as_secs());
+    }
 }
 
 /// What the box is told that it is connected to.
@@ -71,7 +86,7 @@ fn host_name() -> String {
     if name.trim().is_empty() { "autochrome".into() } else { name.trim().into() }
 }
 
-fn keep_open(port: &Port, mut protocol: Protocol, remote: &Remote) {
+fn keep_open(port: &Port, mut protocol: Protocol, remote: &Remote, life: &Life) {
     let Port { path, baud } = port;
     let (mut retry, mut missed) = (RETRY_MIN, false);
     loop {
@@ -80,7 +95,7 @@ fn keep_open(port: &Port, mut protocol: Protocol, remote: &Remote) {
                 if missed {
                     say(&format!("panel {path}: opened"));
                 }
-                let error = talk(device, path, &mut protocol, remote);
+                let error = talk(device, path, &mut protocol, remote, life);
                 warn(&format!("panel {path}: {error}; the picture goes on without it, and it is waited for"));
                 (missed, retry) = (true, RETRY_MIN);
             }
@@ -90,19 +105,24 @@ fn keep_open(port: &Port, mut protocol: Protocol, remote: &Remote) {
             }
             Err(_) => {}
         }
-        thread::sleep(retry);
+        let tried = Instant::now();
+        while tried.elapsed() < retry {
+            life.beat();
+            thread::sleep(RETRY_MIN);
+        }
         retry = (retry * 2).min(RETRY_MAX);
     }
 }
 
 /// Answers until the port fails or is unplugged; returns how that showed.
-fn talk(mut device: TTYPort, path: &str, protocol: &mut Protocol, remote: &Remote) -> io::Error {
+fn talk(mut device: TTYPort, path: &str, protocol: &mut Protocol, remote: &Remote, life: &Life) -> io::Error {
     let mut out = Outbox::default();
     let mut buffer = [0; BUFFER_BYTES];
     let mut seen = None;
     look(remote, &mut seen, protocol);
     protocol.open(Instant::now(), &mut out);
     loop {
+        life.beat();
         protocol.tick(Instant::now(), &mut out);
         if let Err(error) = send(&mut device, &mut out) {
             return if error.kind() == io::ErrorKind::BrokenPipe { closed() } else { error };
