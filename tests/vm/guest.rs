@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use super::qmp::Qmp;
@@ -20,6 +20,8 @@ use super::small_model;
 const BOOT_MAX: Duration = Duration::from_secs(120);
 /// How long a command may take; emulation on a busy machine is slow.
 pub(super) const COMMAND_MAX: Duration = Duration::from_secs(90);
+/// How long to wait for what has to happen by itself.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// Where a program in the background of the guest says what it has to say.
 pub(super) const LOG: &str = "/tmp/log";
 /// How much a command may print.
@@ -162,6 +164,16 @@ impl Guest {
             bail!("exit code {code}: {command}");
         }
         Ok(output)
+    }
+
+    /// Waits until a command ends with exit code 0.
+    pub(super) fn until(&mut self, condition: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.run(condition, COMMAND_MAX)?.0 != 0 {
+            ensure!(Instant::now() < deadline, "for {} s this failed: {condition}", PATIENCE.as_secs());
+            sleep(Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     /// The bytes of a file in the guest.

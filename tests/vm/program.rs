@@ -1,14 +1,12 @@
 //! The program running in the background of the guest, watched through its page.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::guest::{COMMAND_MAX, Guest, LOG};
-
-/// How long to wait for a change in what the page says.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+use super::guest::{COMMAND_MAX, Guest, LOG, PATIENCE};
 
 /// A started program. A case that fails leaves it to the end of the guest.
 pub(super) struct Program {
@@ -51,7 +49,7 @@ impl Program {
                 bail!("waited for {what} for {} s; at the end /state said {}", PATIENCE.as_secs(), state.unwrap_or_default());
             }
             self.alive(guest).with_context(|| format!("while waiting for {what}"))?;
-            guest.sh("usleep 20000")?;
+            sleep(Duration::from_millis(20));
         }
     }
 

@@ -9,13 +9,13 @@ use super::guest::{COMMAND_MAX, Guest, LOG};
 use super::program::Program;
 use super::{Case, NotRun};
 
-/// The picture fits without scaling, so that every pixel can be compared, and leaves a bar on each side.
-pub(super) const SCREEN: (u32, u32) = (400, 180);
+/// The picture fits without scaling, so that every pixel can be compared, and leaves a bar above and one below.
+pub(super) const SCREEN: (u32, u32) = (640, 480);
 /// How many screenshots are tried.
 const SCREENSHOTS: usize = 8;
 /// As large as [`PICTURE`].
-const CAMERA: &str = "--input 'v4l2:/dev/video0?size=320x180&fps=15&format=GREY'";
-const PICTURE: (u32, u32) = (320, 180);
+const CAMERA: &str = "--input 'v4l2:/dev/video0?size=640x360&fps=15&format=GREY'";
+const PICTURE: (u32, u32) = (640, 360);
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -28,7 +28,8 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// A still picture on the screen and into a folder, watched until it is there.
 fn start(guest: &mut Guest, output: &str) -> Result<Program> {
-    guest.sh("modprobe virtio-gpu; i=0; while [ ! -e /dev/fb0 ]; do usleep 50000; i=$((i + 1)); [ $i -lt 400 ] || exit 1; done")?;
+    guest.sh("modprobe virtio-gpu")?;
+    guest.until("[ -e /dev/fb0 ]")?;
     plug_in(guest, "n_devs=1 node_types=0x1 vid_cap_nr=0")?;
     guest.sh("v4l2-ctl -d0 -c test_pattern=20,osd_text_mode=2; rm -rf /tmp/pictures")?;
     let program = Program::start(guest, &format!("{CAMERA} --output {output} --output /tmp/pictures"))?;
@@ -49,9 +50,7 @@ fn plugged_in_again(guest: &mut Guest) -> Result<()> {
     program.wait_for_pictures(guest)?;
     guest.sh("echo detect >/sys/class/drm/card0-Virtual-1/status")?;
     // It says so each time that it takes a screen; that it still draws would prove nothing, as the kernel scans out what was there.
-    let taken =
-        format!("i=0; until [ $(grep -c 'the picture is on' {LOG}) -ge 2 ]; do sleep 1; i=$((i + 1)); [ $i -lt 60 ] || exit 1; done");
-    guest.sh(&taken).context("wait for the program to take the screen again")?;
+    guest.until(&format!("[ $(grep -c 'the picture is on' {LOG}) -ge 2 ]"))?;
     shows_one_of_the_pictures(guest, &program)?;
     program.stop(guest)
 }
@@ -80,7 +79,7 @@ fn video_output(guest: &mut Guest) -> Result<()> {
         bail!(NotRun("the guest has no v4l2loopback"));
     }
     plug_in(guest, "n_devs=1 node_types=0x1 vid_cap_nr=0")?;
-    guest.sh("v4l2-ctl -d0 -v width=320,height=180,pixelformat=GREY && v4l2-ctl -d0 -c test_pattern=20,osd_text_mode=2 && \
+    guest.sh("v4l2-ctl -d0 -v width=640,height=360,pixelformat=GREY && v4l2-ctl -d0 -c test_pattern=20,osd_text_mode=2 && \
          v4l2-ctl -d0 --stream-mmap --stream-count=1 --stream-to=/tmp/grey")?;
     let grey = guest.fetch("/tmp/grey")?;
     let program = Program::start(guest, &format!("{CAMERA} --output v4l2:/dev/video9"))?;
@@ -121,10 +120,10 @@ fn screenshot(guest: &mut Guest) -> Result<RgbImage> {
 fn compare(shown: &RgbImage, picture: &RgbImage) -> Result<()> {
     ensure!(shown.dimensions() == SCREEN, "the screen is {:?}", shown.dimensions());
     ensure!(picture.dimensions() == PICTURE, "the picture is {:?}", picture.dimensions());
-    let left = (SCREEN.0 - PICTURE.0) / 2;
+    let top = (SCREEN.1 - PICTURE.1) / 2;
     for (x, y, pixel) in shown.enumerate_pixels() {
-        let inside = (left..left + PICTURE.0).contains(&x);
-        let expected = if inside { *picture.get_pixel(x - left, y) } else { image::Rgb([0; 3]) };
+        let inside = (top..top + PICTURE.1).contains(&y);
+        let expected = if inside { *picture.get_pixel(x, y - top) } else { image::Rgb([0; 3]) };
         let off = pixel.0.iter().zip(expected.0).any(|(shown, expected)| shown.abs_diff(expected) > 1);
         ensure!(!off, "the screen's pixel ({x}, {y}) is {:?}; it should be {:?}", pixel.0, expected.0);
     }

@@ -8,8 +8,8 @@ use anyhow::{Result, bail, ensure};
 use serde_json::json;
 
 use super::Case;
-use super::guest::Guest;
-use super::program::{PATIENCE, Program};
+use super::guest::{Guest, PATIENCE};
+use super::program::Program;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![Case::new("panel_sets_the_saturation", panel), Case::new("panel_unplugged_and_plugged_in", usb_panel)]
@@ -28,7 +28,7 @@ fn usb_panel(guest: &mut Guest) -> Result<()> {
     guest.sh("modprobe xhci-pci && modprobe ftdi_sio")?;
     let plug_in = json!({"driver": "usb-serial", "id": "knobs", "bus": "xhci.0", "chardev": "usb"});
     guest.qmp.execute("device_add", plug_in.clone())?;
-    guest.sh(APPEARS)?;
+    guest.until("[ -e /dev/ttyUSB0 ]")?;
     let program = Program::start(guest, "--input test-pattern --panel /dev/ttyUSB0")?;
     program.wait_for_pictures(guest)?;
     converse(&mut guest.usb)?;
@@ -36,18 +36,16 @@ fn usb_panel(guest: &mut Guest) -> Result<()> {
 
     guest.qmp.execute("device_del", json!({"id": "knobs"}))?;
     guest.qmp.event("DEVICE_DELETED")?;
-    guest.sh("while [ -e /dev/ttyUSB0 ]; do usleep 50000; done")?;
+    guest.until("[ ! -e /dev/ttyUSB0 ]")?;
     program.wait_for_pictures(guest)?;
 
     guest.qmp.execute("device_add", plug_in)?;
-    guest.sh(APPEARS)?;
+    guest.until("[ -e /dev/ttyUSB0 ]")?;
     converse(&mut guest.usb)?;
     program.stop(guest)?;
     guest.qmp.execute("device_del", json!({"id": "knobs"}))?;
     guest.qmp.event("DEVICE_DELETED")
 }
-
-const APPEARS: &str = "i=0; while [ ! -e /dev/ttyUSB0 ]; do usleep 50000; i=$((i + 1)); [ $i -lt 400 ] || exit 1; done";
 
 /// Plays the box: it says who it is until it is answered, and turns a knob.
 fn converse(line: &mut UnixStream) -> Result<()> {
