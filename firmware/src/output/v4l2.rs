@@ -55,7 +55,7 @@ pub struct V4l2 {
     pixels: Vec<u32>,
     letterbox: Option<Letterbox>,
     frame: Vec<u8>,
-    codes: Codes,
+    codes: Box<Codes>,
 }
 
 impl V4l2 {
@@ -79,7 +79,7 @@ impl V4l2 {
             pixels: Vec::new(),
             letterbox: None,
             frame: Vec::new(),
-            codes: Codes::new(LumaRange::Full),
+            codes: Box::new(Codes::new(LumaRange::Full)),
         })
     }
 
@@ -138,7 +138,7 @@ impl V4l2 {
         // The column that an odd width lacks is a repetition, and no bar.
         let fitted = if screen == wanted { screen } else { (width, height) };
         if self.codes.range != colored.range {
-            self.codes = Codes::new(colored.range);
+            *self.codes = Codes::new(colored.range);
         }
         self.codes.pack(colored, fitted.0, &mut self.pixels);
         if self.letterbox.as_ref().is_none_or(|letterbox| !letterbox.is_for(fitted, screen)) {

@@ -180,7 +180,7 @@ fn shape(device: &Path, sysfs: &Path) -> io::Result<Shape> {
     let seen = ["mode", "modes"].iter().find_map(|file| {
         let text = read(file).ok()?;
         let mode = text.lines().next()?.split_once(':')?.1;
-        size(&mode[..mode.rfind('-').unwrap_or(mode.len())].trim_end_matches(|c: char| !c.is_ascii_digit()), 'x')
+        size(mode[..mode.rfind('-').unwrap_or(mode.len())].trim_end_matches(|c: char| !c.is_ascii_digit()), 'x')
     });
     if let Some(seen) = seen {
         (width, height) = (width.min(seen.0), height.min(seen.1));
