@@ -22,7 +22,7 @@ use autochrome::panel::line::{checksum, digits};
 use autochrome::panel::port::{Port, serve};
 use autochrome::panel::protocol::{Outbox, Protocol};
 use autochrome::remote::{NotTaken, Remote};
-use autochrome::settings::{Choices, Command, ModelChoice, Preset, Settings};
+use autochrome::settings::{Choices, Command, KNOBS, ModelChoice, Preset, Settings};
 use autochrome::statistics::{Snapshot, Statistics};
 use autochrome::status::Heat;
 use crossbeam_channel::Receiver;
@@ -494,7 +494,7 @@ fn what_the_box_changed_itself_is_not_told_again() {
     // HELLO wants to be told all.
     machine.ask("HELLO");
     machine.wait(Duration::from_millis(1));
-    assert_eq!(machine.lines().iter().filter(|line| line.starts_with("! set ")).count(), 8);
+    assert_eq!(machine.lines().iter().filter(|line| line.starts_with("! set ")).count(), KNOBS.len());
 }
 
 #[test]
