@@ -14,10 +14,13 @@ const UNPLUGGED: u32 = 100;
 const BACK_MAX: Duration = Duration::from_secs(2);
 /// The 99th of a hundred.
 const P99: usize = UNPLUGGED as usize * 99 / 100 - 1;
+/// Of one core, while there is no camera. A spin takes all of it; the bar of 5 % holds on a machine that is not emulated.
+const LOAD_MAX: f64 = 0.25;
 /// What an allocator may keep.
 const RSS_GROWTH_KIB_MAX: u64 = 1024;
 
 const VIVID: &str = "n_devs=1 node_types=0x1 vid_cap_nr=0";
+const UNPLUG: &str = "echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind";
 /// Small, so that emulation shows more than one picture a second.
 const CAMERA: &str = "--input 'v4l2:/dev/video0?size=320x180&fps=15'";
 
@@ -38,6 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
         .collect();
     cases.push(Case::new("fault_no_camera_at_the_start", no_camera_at_the_start));
     cases.push(Case::new("fault_another_program_has_the_camera", another_program_has_the_camera));
+    cases.push(Case::new("fault_another_camera_in_its_place", another_camera_in_its_place));
     cases.push(Case::new("fault_unplugged_100_times", unplugged_100_times));
     cases
 }
@@ -65,7 +69,7 @@ fn no_camera_at_the_start(guest: &mut Guest) -> Result<()> {
     let words = program.wait_for_absence(guest)?;
     ensure!(words.contains("camera"), "the page says {words:?}");
     let load = program.load(guest, Duration::from_secs(5))?;
-    ensure!(load <= 0.05, "waiting for a camera takes {:.0} % of a core", 100.0 * load);
+    ensure!(load <= LOAD_MAX, "waiting for a camera takes {:.0} % of a core", 100.0 * load);
     guest.sh(&format!("modprobe vivid {VIVID}"))?;
     program.wait_for_pictures(guest)?;
     program.stop(guest)
@@ -82,12 +86,29 @@ fn another_program_has_the_camera(guest: &mut Guest) -> Result<()> {
     program.stop(guest)
 }
 
+/// The node is the same, but behind it is a multi-planar camera that gives another size: everything is negotiated anew.
+fn another_camera_in_its_place(guest: &mut Guest) -> Result<()> {
+    plug_in(guest, VIVID)?;
+    guest.sh("v4l2-ctl -d0 -c enable_capture_scaler=0,enable_capture_cropping=0,enable_capture_composing=0")?;
+    let program = Program::start(guest, "--input 'v4l2:/dev/video0?size=320x180&fps=15'")?;
+    let first = program.wait_for_pictures(guest)?;
+    ensure!(first["width"] == 320, "the first camera gives {}x{}", first["width"], first["height"]);
+    guest.sh(UNPLUG)?;
+    program.wait_for_absence(guest)?;
+    // An analog one: it has one size, whatever is asked for, and two fields.
+    guest.sh(&format!("rmmod vivid; modprobe vivid {VIVID} multiplanar=2 num_inputs=1 input_types=1"))?;
+    guest.sh("v4l2-ctl -d0 -c enable_capture_scaler=0,enable_capture_cropping=0,enable_capture_composing=0")?;
+    let before = program.state(guest)?.map_or(0, |state| frames(&state));
+    program.wait(guest, "a picture of the other camera", |state| state["width"] == 720 && frames(state) >= before + 2)?;
+    program.stop(guest)
+}
+
 fn unplugged_100_times(guest: &mut Guest) -> Result<()> {
     let program = watch_a_camera(guest)?;
     let mut took = Vec::new();
     let mut held_early = None;
     for round in 1..=UNPLUGGED {
-        guest.sh("echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind")?;
+        guest.sh(UNPLUG)?;
         program.wait_for_absence(guest)?;
         let before = program.state(guest)?.map_or(0, |state| frames(&state));
         guest.sh("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind; ls /dev/video0")?;

@@ -24,8 +24,10 @@ use guest::Guest;
 /// One thing that has to hold in the guest.
 struct Case {
     name: String,
-    run: Box<dyn Fn(&mut Guest) -> Result<()>>,
+    run: Run,
 }
+
+type Run = Box<dyn Fn(&mut Guest) -> Result<()>>;
 
 impl Case {
     fn new(name: impl Into<String>, run: impl Fn(&mut Guest) -> Result<()> + 'static) -> Self {
