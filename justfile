@@ -74,6 +74,19 @@ test-arm64 *ARGS:
 deb *ARGS:
     sh firmware/packaging/deb.sh "$@"
 
+# The unit under a real systemd, in a container; each thread hangs once. Wants root, debootstrap and systemd-container.
+test-kiosk:
+    cargo build --release --locked --workspace --bin autochrome
+    sh firmware/packaging/test-kiosk.sh "${CARGO_TARGET_DIR:-target}/release/autochrome"
+
+# The Debian package, installed, run and purged in a small Debian. ARGS: as of firmware/packaging/test-deb.sh
+test-deb *ARGS:
+    sh firmware/packaging/test-deb.sh "$@"
+
+# What takes minutes: a million frames, a gigabyte of garbage on the serial line, ten million damaged lines
+test-long:
+    cargo test --release --locked --workspace --test soak --test panel -- --ignored --nocapture
+
 # The workshop for NVIDIA GPUs; building needs no GPU, running needs the CUDA 13 libraries
 trainer-cuda:
     CUDARC_CUDA_VERSION=13000 cargo build --release --locked -p autochrome-trainer --features cuda

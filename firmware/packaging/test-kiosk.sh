@@ -10,7 +10,7 @@ ADDRESS=127.0.0.1:18090
 SECONDS_ALLOWED=15
 # Of the container, so that nothing is left behind.
 SECONDS_MAX=300
-FAULTS='camera@100 color@100 outputs@100 page@5'
+FAULTS='camera@100 color@100 outputs@100 page@5 panel@5 thermal@5'
 
 EXIT_USAGE=2
 EXIT_SKIPPED=77
@@ -39,8 +39,8 @@ fi
 [ $# -eq 1 ] || { echo 'usage: test-kiosk.sh [--cache DIR] PROGRAM' >&2; exit "$EXIT_USAGE"; }
 program=$1
 [ "$(id -u)" -eq 0 ] || skip "a container needs root"
-for tool in debootstrap systemd-nspawn journalctl curl; do
-    command -v "$tool" >/dev/null || skip "there is no $tool; apt-get install debootstrap systemd-container curl"
+for tool in debootstrap systemd-nspawn journalctl curl pgrep; do
+    command -v "$tool" >/dev/null || skip "there is no $tool; apt-get install debootstrap systemd-container curl procps"
 done
 
 base=$cache/$SUITE
@@ -100,7 +100,7 @@ cat >"$root/etc/systemd/system/autochrome.service.d/test.conf" <<UNIT
 [Service]
 ExecStartPre=/usr/local/bin/break-out
 ExecStart=
-ExecStart=/usr/local/bin/once /usr/bin/autochrome run --input test-pattern --output http://$ADDRESS --token-file %d/token
+ExecStart=/usr/local/bin/once /usr/bin/autochrome run --input test-pattern --output http://$ADDRESS --token-file %d/token --panel /dev/ttyNoSuchBox
 UNIT
 
 timeout "$SECONDS_MAX" systemd-nspawn --quiet --register=no --keep-unit --directory "$root" --boot --console=pipe >"$cache/console" 2>&1 </dev/null &

@@ -45,7 +45,8 @@ pub fn command(mut parser: lexopt::Parser) -> Result<()> {
             Short('i') | Long("input") => input = Some(Source::parse(&parser.value().map_err(Failure::usage)?.to_string_lossy())?),
             Long("seconds") => seconds = cli::number("--seconds", &mut parser)?,
             Long("card") => card = true,
-            other => return Err(Failure::usage(other.unexpected())),
+            Short('h') | Long("help") => return cli::help(),
+            other => return Err(cli::unexpected(other)),
         }
     }
     let input = input.ok_or_else(|| Failure::usage("calibrate wants --input URI, as in --input v4l2:auto"))?;

@@ -90,7 +90,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
 fn parse(arguments: Vec<OsString>) -> Result<Task> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let Some(first) = next(&mut parser)? else {
-        return Err(Failure::usage("say what to do: demo, run, colorize, model or bench; `autochrome --help` says more"));
+        return Err(Failure::usage("say what to do, as in `autochrome demo`; `autochrome --help` says what there is"));
     };
     match first {
         Short('h') | Long("help") => Ok(Task::Print(HELP.to_owned())),
@@ -108,7 +108,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Task> {
         Value(word) if word == "check-config" => config::check_command(parser).map(|()| Task::Done),
         Value(word) if word == "doctor" => doctor::command(parser).map(|()| Task::Done),
         Value(word) if word == "help" => Ok(Task::Print(HELP.to_owned())),
-        Value(word) => Err(Failure::usage(format!("there is no command {word:?}; there are demo, run, colorize, model and bench"))),
+        Value(word) => Err(Failure::usage(format!("there is no command {word:?}; `autochrome --help` says what there is"))),
         other => Err(unexpected(other)),
     }
 }
@@ -137,8 +137,8 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
         match argument {
             Long("config") => file = Some(path(&mut parser)?),
             Long("set") => sets.push(text(&mut parser)?),
-            Short('i') | Long("input") => input = Some(Source::parse(&text(&mut parser)?)?),
-            Short('o') | Long("output") => outputs.push(Sink::parse(&text(&mut parser)?)?),
+            Short('i') | Long("input") => input = Some(text(&mut parser)?),
+            Short('o') | Long("output") => outputs.push(text(&mut parser)?),
             Long("model") => model = Some(path(&mut parser)?),
             Long(name @ ("temperature" | "saturation" | "hue" | "mix" | "split")) => {
                 let name = name.to_owned();
@@ -160,7 +160,12 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
                 });
             }
             Long("frames") => frame_limit = Some(frames(&mut parser)?),
-            Long("fps") => fps = Some(number::<u32>("--fps", &mut parser)?).filter(|&fps| fps > 0),
+            Long("fps") => {
+                fps = match number::<u32>("--fps", &mut parser)? {
+                    0 => return Err(Failure::usage("--fps 0: at least one frame a second has to be asked for")),
+                    fps => Some(fps),
+                };
+            }
             Long("live") => live = true,
             Long("wait") => wait = true,
             Long("record") => record = Some(path(&mut parser)?),
@@ -170,12 +175,17 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
             other => return help_or_unexpected(other),
         }
     }
-    let mut request = config::load(file, sets)?.config.request()?;
-    // What the command line says comes last, and so wins.
-    request.input = input.unwrap_or(request.input);
-    if !outputs.is_empty() {
-        request.outputs = outputs;
+    let mut config = config::load(file, sets)?.config;
+    // What the command line says comes last, and so wins. A camera keeps the configuration's options but one: who names it wants to know at
+    // once that it is missing.
+    if let Some(input) = input {
+        config.camera.input = input;
+        config.camera.wait = false;
     }
+    if !outputs.is_empty() {
+        config.outputs = outputs;
+    }
+    let mut request = config.request()?;
     if request.outputs.iter().filter(|&sink| *sink == Sink::Stdout).count() > 1 {
         return Err(Failure::usage("standard output can be written to only once"));
     }
@@ -245,6 +255,11 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Task> {
 
 pub(crate) fn next(parser: &mut lexopt::Parser) -> Result<Option<lexopt::Arg<'_>>> {
     parser.next().map_err(Failure::usage)
+}
+
+/// `--help` behind a command that reads its own options.
+pub(crate) fn help() -> Result<()> {
+    print(HELP)
 }
 
 /// `--help` is understood behind a command too.

@@ -13,7 +13,6 @@ use crate::cuts::CutDetector;
 use crate::errors::{Result, say, warn};
 use crate::input::{Faults, Frame};
 use crate::model;
-use crate::pipeline::Painted;
 use crate::recording::Recording;
 use crate::scene::{NIGHT_TINT, Night, Scene, SceneSettings};
 use crate::settings::{Choices, Command, Settings};
@@ -83,6 +82,8 @@ pub struct Coloring {
     choices: Arc<Choices>,
     model: Arc<str>,
     loading: Option<Loading>,
+    /// The model that is to be loaded after that one.
+    wish: Option<usize>,
     /// The changes that took effect before this frame.
     effective: Vec<Command>,
     frames: u64,
@@ -113,6 +114,7 @@ impl Coloring {
             choices,
             model,
             loading: None,
+            wish: None,
             effective: Vec::new(),
             frames: 0,
         }
@@ -152,6 +154,8 @@ impl Coloring {
                     None => {}
                 }
             }
+            // One at a time, and of many wishes the last: loading takes memory and processor time.
+            Command::Model(at) if self.loading.is_some() => self.wish = Some(at),
             Command::Model(at) => self.begin_loading(at),
             _ => {
                 self.settings.apply(command, &self.choices);
@@ -168,7 +172,6 @@ impl Coloring {
             let _ = loaded_in.send(model::load(file.as_deref()).map(Box::new));
         };
         match std::thread::Builder::new().name("model".into()).spawn(load) {
-            // One that was on its way is forgotten: the last wish counts.
             Ok(_) => self.loading = Some(Loading { at, loaded }),
             Err(error) => warn(&format!("start thread model: {error}; the model stays as it was")),
         }
@@ -187,16 +190,24 @@ impl Coloring {
             Err(TryRecvError::Disconnected) => warn("the model could not be loaded; it stays as it was"),
         }
         self.loading = None;
+        if let Some(at) = self.wish.take() {
+            self.begin_loading(at);
+        }
     }
 
     fn change_model(&mut self, at: usize, colorizer: Colorizer) {
         let card = &colorizer.contract().card;
-        let Settings { saturation, temperature, .. } = Settings::of(card);
+        let (before, after) = (Settings::of(&self.painter.colorizer().contract().card), Settings::of(card));
         self.model = Arc::from(card.name.as_str());
         self.painter.replace(colorizer);
         self.settings.apply(Command::Model(at), &self.choices);
-        // What one model's card says does not fit another model.
-        (self.settings.saturation, self.settings.temperature, self.settings.preset) = (saturation, temperature, None);
+        // What one model's card said gives way to the other's; what somebody set stays, where the other model has it.
+        let Settings { saturation, temperature, .. } = &mut self.settings;
+        if *saturation == before.saturation {
+            *saturation = after.saturation;
+        }
+        let kept = temperature.filter(|_| *temperature != before.temperature).or(after.temperature);
+        *temperature = after.temperature.and(kept);
         self.effective.push(Command::Model(at));
     }
 
@@ -207,12 +218,11 @@ impl Coloring {
         self.scene.reset();
     }
 
-    /// Colors a frame into `into`, or passes it over if not every frame is to be colored. `next` is the frame after it, if it is there
-    /// already: then a cut is known at once.
+    /// Colors a frame into `into`. `next` is the frame after it, if it is there already: then a cut is known at once.
     ///
     /// # Errors
     /// Those of the runtime.
-    pub fn color(&mut self, frame: Frame, next: Option<&Frame>, into: &mut Colored) -> Result<Painted> {
+    pub fn color(&mut self, frame: Frame, next: Option<&Frame>, into: &mut Colored) -> Result<()> {
         let Frame { sequence, captured_at, luma, origin, .. } = frame;
         into.before = std::mem::replace(&mut into.picture.luma, luma);
         let luma = &into.picture.luma;
@@ -220,9 +230,8 @@ impl Coloring {
             self.reset();
         }
         self.frames += 1;
-        if !origin.anew && !(self.frames - 1).is_multiple_of(u64::from(self.settings.every_nth)) {
-            return Ok(Painted::PassedOver);
-        }
+        // To stay cool: the network rests, and the picture goes on with its last colors.
+        let rests = !(self.frames - 1).is_multiple_of(u64::from(self.settings.every_nth));
         if origin.range != self.range {
             self.range = origin.range;
             self.painter.set_range(origin.range);
@@ -242,11 +251,11 @@ impl Coloring {
             self.painter.set_decode(Decode::AnnealedMean { temperature });
         }
         // A flash shows the network a picture that nobody will see again; what it knew before is the better guess, and stays.
-        let step = if self.cuts.may_be_flash() { Step::Hold } else { Step::Advance };
+        let step = if self.cuts.may_be_flash() || rests && !cut { Step::Hold } else { Step::Advance };
         self.painter.paint_into(&mut into.picture, step)?;
         (into.sequence, into.captured_at, into.range, into.faults) = (sequence, captured_at, self.range, origin.faults);
         (into.cut, into.settings) = (cut || origin.anew && sequence > 0, self.settings);
         into.model.clone_from(&self.model);
-        Ok(Painted::Picture)
+        Ok(())
     }
 }

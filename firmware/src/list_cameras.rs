@@ -27,7 +27,8 @@ pub fn command(mut parser: lexopt::Parser) -> Result<()> {
     while let Some(argument) = parser.next().map_err(Failure::usage)? {
         match argument {
             Long("json") => json = true,
-            other => return Err(Failure::usage(other.unexpected())),
+            Short('h') | Long("help") => return cli::help(),
+            other => return Err(cli::unexpected(other)),
         }
     }
     let found = survey(&Linux::default());

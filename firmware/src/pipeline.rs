@@ -1,7 +1,7 @@
 //! The device's three threads: frames go one way, from `camera` to `color` to `outputs`, through bounded channels.
 //!
 //! There is no stop flag. A stage that ends drops its ends of the channels, and its neighbors see that and end too; the stage that failed
-//! hands its error to [`run`]. From a live source the newest waiting frame wins: what finds no room is dropped at the camera, and what
+//! hands its error to [`run`]. From a live source the newest waiting frame wins: where there is no room, the oldest that waits is dropped, and what
 //! waited behind a newer frame is skipped before the model, where that costs nothing. From a file or a pipe nothing is lost.
 
 use std::convert::Infallible;
@@ -82,9 +82,12 @@ pub enum Event {
 /// The camera's end: where a source puts its frames.
 pub struct Outlet {
     frames: Sender<Waiting>,
+    /// Of a live source, the color thread's end too: the oldest waiting frame gives way to a new one.
+    waiting: Option<Receiver<Waiting>>,
+    /// The plane of one that gave way.
+    spare: Option<Plane<u8>>,
     notices: Sender<Absence>,
     spares: Receiver<Plane<u8>>,
-    flow: Flow,
     sequence: u64,
     dropped: u64,
     /// Nothing is ever sent here; that the other end is gone is the message.
@@ -101,30 +104,44 @@ impl Outlet {
     pub fn send(&mut self, luma: Plane<u8>, origin: Origin, set: Vec<String>) -> ControlFlow<()> {
         let frame = Frame { sequence: self.sequence, captured_at: Instant::now(), luma, origin, set };
         self.sequence += 1;
-        let waiting = Waiting { frame, dropped: self.dropped };
-        let lost = match self.flow {
-            Flow::Lossless => self.frames.send(waiting).is_err(),
-            Flow::Live => match self.frames.try_send(waiting) {
-                Ok(()) => false,
-                Err(TrySendError::Full(_)) => {
-                    self.dropped += 1;
-                    false
-                }
-                Err(TrySendError::Disconnected(_)) => true,
-            },
+        let mut offered = Waiting { frame, dropped: self.dropped };
+        let Some(waiting) = &self.waiting else {
+            return if self.frames.send(offered).is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         };
-        if lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        loop {
+            // Holding both ends, only the outputs' end tells that nobody is left.
+            if self.outputs_gone.try_recv() == Err(TryRecvError::Disconnected) {
+                return ControlFlow::Break(());
+            }
+            match self.frames.try_send(offered) {
+                Ok(()) => return ControlFlow::Continue(()),
+                Err(TrySendError::Disconnected(_)) => return ControlFlow::Break(()),
+                Err(TrySendError::Full(back)) => {
+                    offered = back;
+                    if let Ok(oldest) = waiting.try_recv() {
+                        self.dropped += 1;
+                        offered.dropped = self.dropped;
+                        self.spare = Some(offered.frame.take_over(oldest.frame));
+                    }
+                }
+            }
+        }
     }
 
     /// A plane to put a frame into: one that the color thread is done with, if there is one.
-    pub fn blank(&self) -> Plane<u8> {
-        self.spares.try_recv().unwrap_or_default()
+    pub fn blank(&mut self) -> Plane<u8> {
+        self.spare.take().or_else(|| self.spares.try_recv().ok()).unwrap_or_default()
     }
 
     /// Says that the source is gone. Has to be said again and again, a few times a second: silence means that the source hangs.
     pub fn absent(&self, why: Arc<str>, faults: Faults) {
         // Outputs that have not yet read the last one know enough.
         let _ = self.notices.try_send(Absence { why, after: self.sequence, faults });
+    }
+
+    /// Whether frames come at the world's pace.
+    pub fn is_live(&self) -> bool {
+        self.waiting.is_some()
     }
 
     /// How many frames were offered.
@@ -170,14 +187,14 @@ impl Iterator for Inlet {
 /// Runs the three stages until the source ends, `show` has seen enough, a stage fails, or `controls` says so.
 ///
 /// `color` gets a frame, the one after it where nothing is lost and it is there, the commands that came since the last frame, and
-/// something colored before to write over. It may pass a frame over, which then is not shown.
+/// something colored before to write over.
 ///
 /// # Errors
 /// That of the stage that failed; [`Exit::Other`] for one that panicked.
 pub fn run<S, C, O>(flow: Flow, controls: Controls, source: S, color: C, show: O) -> Result<()>
 where
     S: FnOnce(Outlet) -> Result<()> + Send + 'static,
-    C: FnMut(Frame, Option<&Frame>, &[Command], &mut Colored) -> Result<Painted> + Send + 'static,
+    C: FnMut(Frame, Option<&Frame>, &[Command], &mut Colored) -> Result<()> + Send + 'static,
     O: FnOnce(Inlet) -> Result<()> + Send + 'static,
 {
     let Controls { commands, quit } = controls;
@@ -187,8 +204,18 @@ where
     let (spares_in, spares) = bounded(SPARES_MAX);
     let (_alive, outputs_gone) = bounded::<Infallible>(0);
     let (ended_in, ended) = bounded::<Infallible>(0);
-    let outlet =
-        Outlet { frames: frames_in, notices: notices_in, spares, flow, sequence: 0, dropped: 0, outputs_gone: outputs_gone.clone() };
+    let waiting = (flow == Flow::Live).then(|| frames.clone());
+    let outputs_gone_too = outputs_gone.clone();
+    let outlet = Outlet {
+        frames: frames_in,
+        waiting,
+        spare: None,
+        notices: notices_in,
+        spares,
+        sequence: 0,
+        dropped: 0,
+        outputs_gone: outputs_gone_too,
+    };
     let source = spawn("camera", move || {
         let _ended = ended_in;
         source(outlet)
@@ -230,7 +257,10 @@ impl Desk {
                 recv(self.outputs_gone) -> _ => return None,
                 recv(commands) -> command => match command {
                     Ok(command) => {
-                        orders.retain(|other| std::mem::discriminant(other) != std::mem::discriminant(&command));
+                        // A preset changes what another may not: only the same one again says nothing new.
+                        let is_preset = matches!(command, Command::Preset(_));
+                        let says_same = |other: &Command| std::mem::discriminant(other) == std::mem::discriminant(&command);
+                        orders.retain(|other| if is_preset { *other != command } else { !says_same(other) });
                         orders.push(command);
                     }
                     Err(_) => commands = &none,
@@ -243,7 +273,7 @@ impl Desk {
 fn color_frames(
     flow: Flow,
     desk: &Desk,
-    mut color: impl FnMut(Frame, Option<&Frame>, &[Command], &mut Colored) -> Result<Painted>,
+    mut color: impl FnMut(Frame, Option<&Frame>, &[Command], &mut Colored) -> Result<()>,
 ) -> Result<()> {
     let mut skipped = 0;
     let mut rack = Rack::default();
@@ -256,9 +286,8 @@ fn color_frames(
             Flow::Live => {
                 while let Ok(newer) = desk.frames.try_recv() {
                     skipped += 1;
-                    let anew = now.frame.origin.anew;
-                    let _ = desk.spares.try_send(std::mem::replace(&mut now, newer).frame.luma);
-                    now.frame.origin.anew |= anew;
+                    let older = std::mem::replace(&mut now, newer);
+                    let _ = desk.spares.try_send(now.frame.take_over(older.frame));
                 }
             }
         }
@@ -266,28 +295,16 @@ fn color_frames(
         let mut sheet = rack.take();
         let Some(colored) = Arc::get_mut(&mut sheet) else { continue };
         let next = ahead.as_ref().map(|waiting| &waiting.frame);
-        let painted = color(now.frame, next, &orders, colored)?;
+        color(now.frame, next, &orders, colored)?;
         orders.clear();
         // What was colored here before is no longer needed; the source can use its memory.
         let _ = desk.spares.try_send(std::mem::take(&mut colored.before));
         let colored = rack.keep(sheet);
-        if painted == Painted::PassedOver {
-            continue;
-        }
         if desk.arrivals.send(Arrival { colored, dropped: now.dropped, skipped }).is_err() {
             break;
         }
     }
     Ok(())
-}
-
-/// What became of a frame in the color thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Painted {
-    /// It is to be shown.
-    Picture,
-    /// It is not to be shown.
-    PassedOver,
 }
 
 /// Pictures whose memory is used again once no output looks at them any more.

@@ -25,10 +25,11 @@ struct Request {
 /// # Errors
 /// Whatever ended it.
 pub fn command(parser: lexopt::Parser) -> Result<()> {
-    let Request { input, folder, frames } = parse(parser)?;
+    let Some(Request { input, folder, frames }) = parse(parser)? else { return cli::help() };
     let mut feed = Feed::open(&input)?;
     let quit = quit_on_signal()?;
-    let mut recorder = Recorder::create(&folder, &About::new(feed.rate(), feed.header()))?;
+    let about = About { lookahead: !input.is_live(), ..About::new(feed.rate(), feed.header()) };
+    let mut recorder = Recorder::create(&folder, &feed.recording().cloned().unwrap_or(about))?;
     let (begun, choices) = (Instant::now(), Choices::default());
     let mut frame = Frame::default();
     let mut count = 0;
@@ -56,17 +57,19 @@ pub fn command(parser: lexopt::Parser) -> Result<()> {
     Ok(())
 }
 
-fn parse(mut parser: lexopt::Parser) -> Result<Request> {
+/// Nothing for `--help`.
+fn parse(mut parser: lexopt::Parser) -> Result<Option<Request>> {
     let (mut input, mut folder, mut frames) = (None, None, None);
     while let Some(argument) = cli::next(&mut parser)? {
         match argument {
             Short('i') | Long("input") => input = Some(Source::parse(&cli::text(&mut parser)?)?),
             Long("to") => folder = Some(cli::path(&mut parser)?),
             Long("frames") => frames = Some(cli::frames(&mut parser)?),
+            Short('h') | Long("help") => return Ok(None),
             other => return Err(cli::unexpected(other)),
         }
     }
     let input = input.ok_or_else(|| Failure::usage("record wants --input URI"))?;
     let folder = folder.ok_or_else(|| Failure::usage("record wants --to FOLDER"))?;
-    Ok(Request { input, folder, frames })
+    Ok(Some(Request { input, folder, frames }))
 }

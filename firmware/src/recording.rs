@@ -10,14 +10,16 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use autochrome_model::{LumaRange, Picture, Plane};
+use autochrome_model::{LumaRange, Picture, Plane, Tone};
 use serde::{Deserialize, Serialize};
 
+use crate::coloring::Conditions;
 use crate::errors::{Exit, Failure, OrFail, Result, warn};
 use crate::files::create_folder;
 use crate::input::{Frame, Origin};
+use crate::scene::{Night, SceneSettings};
 use crate::settings::{Choices, Command};
-use crate::y4m::{self, Header, Layout};
+use crate::y4m::{self, Header, Layout, Y4mError};
 
 /// The file that makes a folder a recording.
 pub const FRAMES_FILE: &str = "frames.jsonl";
@@ -40,13 +42,52 @@ pub struct About {
     pub header: Option<String>,
     /// Whether each frame was colored with the one after it at hand, as from a file.
     pub lookahead: bool,
+    /// What was decided about the coloring before the run; absent where nothing was colored.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub decided: Option<Decided>,
+}
+
+/// What is decided before a run, in the recording's words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The camera's black, white and gamma.
+    pub tone: (f32, f32, f32),
+    /// `auto`, `off` or `on`.
+    pub night: String,
+    /// Whether the color of a dark scene fades.
+    pub dark_fade: bool,
+}
+
+impl Decided {
+    /// In the recording's words.
+    pub fn of(conditions: &Conditions) -> Self {
+        let Tone { black, white, gamma } = conditions.tone;
+        let night = match conditions.scene.night {
+            Night::Auto => "auto",
+            Night::Off => "off",
+            Night::On => "on",
+        };
+        Self { tone: (black, white, gamma), night: night.into(), dark_fade: conditions.scene.dark_fade }
+    }
+
+    /// The same conditions again; a word that is not known is `auto`.
+    pub fn conditions(&self) -> Conditions {
+        let (black, white, gamma) = self.tone;
+        let night = match &*self.night {
+            "off" => Night::Off,
+            "on" => Night::On,
+            _ => Night::Auto,
+        };
+        let scene = SceneSettings { night, dark_fade: self.dark_fade };
+        Conditions { tone: Tone { black, white, gamma }, scene, ..Conditions::default() }
+    }
 }
 
 impl About {
     /// A recording of frames that nobody colored, from a source of this rate.
     pub fn new(rate: (u32, u32), header: Option<&Header>) -> Self {
         let header = header.map(|header| header.to_line().trim_end().to_owned());
-        Self { autochrome_recording: VERSION, model: None, rate, header, lookahead: false }
+        Self { autochrome_recording: VERSION, model: None, rate, header, lookahead: false, decided: None }
     }
 }
 
@@ -134,7 +175,7 @@ impl Recorder {
             limited: frame.origin.range == LumaRange::Limited,
             anew: frame.origin.anew,
             next_file: !fits && self.files > 1,
-            set: commands.iter().filter_map(|&command| written(command, choices)).collect(),
+            set: commands.iter().flat_map(|&command| written(command, choices)).collect(),
         };
         self.line(&line)
     }
@@ -147,9 +188,10 @@ impl Recorder {
     }
 }
 
-/// A command as a recording keeps it; nothing for a choice that is not there.
-fn written(command: Command, choices: &Choices) -> Option<String> {
-    Some(match command {
+/// A command as a recording keeps it: a preset as what it changes, as it may mean something else one day; nothing for a choice that is not
+/// there.
+fn written(command: Command, choices: &Choices) -> Vec<String> {
+    let one = match command {
         Command::Saturation(value) => format!("saturation={value}"),
         Command::Hue(value) => format!("hue={value}"),
         Command::Temperature(value) => format!("temperature={value}"),
@@ -158,9 +200,21 @@ fn written(command: Command, choices: &Choices) -> Option<String> {
         Command::Freeze(value) => format!("freeze={}", u8::from(value)),
         Command::Night(value) => format!("night={}", u8::from(value)),
         Command::EveryNth(value) => format!("every-nth={value}"),
-        Command::Preset(at) => format!("preset={}", choices.presets.get(at)?.name),
-        Command::Model(at) => format!("model={}", choices.models.get(at)?.name),
-    })
+        Command::Preset(at) => {
+            let changes = choices.presets.get(at).map_or(&[][..], |preset| &preset.commands);
+            // A preset holds no preset.
+            return changes
+                .iter()
+                .filter(|change| !matches!(change, Command::Preset(_)))
+                .flat_map(|&change| written(change, choices))
+                .collect();
+        }
+        Command::Model(at) => match choices.models.get(at) {
+            Some(model) => format!("model={}", model.name),
+            None => return Vec::new(),
+        },
+    };
+    vec![one]
 }
 
 fn read(text: &str, choices: &Choices) -> std::result::Result<Command, String> {
@@ -248,6 +302,11 @@ impl Recording {
                 let origin = Origin { range, anew: line.anew, at: Duration::from_micros(line.at_us), ..Origin::default() };
                 Ok(Some(Replayed { luma, origin, set: line.set }))
             }
+            // After a power cut the last line may be there without its frame.
+            Ok(None) | Err(Y4mError::Truncated { .. }) if matches!(next_line(&mut self.lines), Ok(None)) => {
+                warn(&format!("{}: the recording was cut off in its last frame", name()));
+                Ok(None)
+            }
             Ok(None) => Err(wrong(format!("its frame is missing in {}", name()))),
             Err(error) => Err(Failure::from(error).context(name())),
         }
@@ -314,7 +373,9 @@ mod tests {
         for (i, (&origin, commands)) in origins.iter().zip(&commands).enumerate() {
             let played = recording.next_frame().unwrap().unwrap();
             assert_eq!((played.luma, played.origin), (Plane::filled(4 + i / 2, 2, i as u8), origin));
-            assert_eq!(&Recording::commands(&played.set, &choices()), commands);
+            // A preset is kept as what it changes.
+            let kept = commands.iter().map(|&command| if command == Command::Preset(0) { Command::Hue(5.0) } else { command });
+            assert_eq!(Recording::commands(&played.set, &choices()), kept.collect::<Vec<_>>());
         }
         assert_eq!(recording.next_frame().unwrap(), None);
         assert!(Recorder::create(&folder, &about).err().unwrap().to_string().contains("not empty"));
@@ -332,13 +393,16 @@ mod tests {
         std::fs::write(&path, &whole[..whole.len() - 2]).unwrap();
         let mut recording = Recording::open(folder.path()).unwrap();
         assert_eq!(std::iter::from_fn(|| recording.next_frame().unwrap()).count(), 2);
-        // A line whose frame is gone is damage, not an end.
+        // The last line without its frame is an end too; one in the middle is damage.
         std::fs::write(&path, &whole).unwrap();
         let film = folder.path().join("0001.y4m");
         let frames = std::fs::read(&film).unwrap();
         std::fs::write(&film, &frames[..frames.len() - 3]).unwrap();
         let mut recording = Recording::open(folder.path()).unwrap();
-        assert!((0..2).all(|_| recording.next_frame().unwrap().is_some()));
+        assert_eq!(std::iter::from_fn(|| recording.next_frame().unwrap()).count(), 2);
+        std::fs::write(&film, &frames[..frames.len() - 20]).unwrap();
+        let mut recording = Recording::open(folder.path()).unwrap();
+        assert!(recording.next_frame().unwrap().is_some());
         assert!(recording.next_frame().unwrap_err().to_string().contains("0001.y4m"));
         for (text, why) in [("", "empty"), ("{}\n", "first line"), (&*String::from_utf8_lossy(&whole).replacen(":1", ":7", 1), "version 7")]
         {

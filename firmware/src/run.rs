@@ -20,7 +20,7 @@ use crate::output::page::Access;
 use crate::output::{Display, Output, Page, Pngs, Sink, V4l2, Video};
 use crate::panel::port::{self, Port};
 use crate::pipeline::{self, Controls, Flow};
-use crate::recording::{About, Recorder};
+use crate::recording::{About, Decided, Recorder};
 use crate::remote::Remote;
 use crate::settings::{Choices, Command, ModelChoice};
 use crate::showing::Showing;
@@ -107,8 +107,13 @@ pub fn run(request: Request) -> Result<()> {
     if let Some(other) = replaying.and_then(|about| about.model.as_deref()).filter(|&model| model != colorizer.contract().card.name) {
         warn(&format!("the recording was made with the model {other}; this one's colors will be others"));
     }
-    let conditions = Conditions { replaying: replaying.is_some(), lookahead, ..conditions };
-    let about = || About { model: Some(colorizer.contract().card.name.clone()), lookahead, ..About::new(header.rate, feed.header()) };
+    // What was colored is colored again under the conditions and settings of then, whatever holds here.
+    let decided = replaying.and_then(|about| about.decided.as_ref());
+    let settings = if decided.is_some() { Vec::new() } else { settings };
+    let conditions = Conditions { replaying: replaying.is_some(), lookahead, ..decided.map_or(conditions, Decided::conditions) };
+    let model_name = colorizer.contract().card.name.clone();
+    let about =
+        || About { model: Some(model_name), lookahead, decided: Some(Decided::of(&conditions)), ..About::new(header.rate, feed.header()) };
     let recorder = record.map(|folder| Recorder::create(&folder, &about())).transpose()?;
     let period = paced.then(|| period(header.rate));
     Session { colorizer, feed, flow, period, outputs, settings, conditions, recorder, frames, panel, thermal, remote, quit }.run()
@@ -116,8 +121,8 @@ pub fn run(request: Request) -> Result<()> {
 
 fn open(sink: &Sink, header: &Header, access: &Access, remote: &Remote) -> Result<Output> {
     Ok(match sink {
-        Sink::Display(screen) => Output::Display(Display::open(screen)?),
-        Sink::Fbdev(device) => Output::Display(Display::framebuffer(device, Scale::Smooth)?),
+        Sink::Display(screen) => Output::Display(Display::open(screen, &remote.status.pulses)?),
+        Sink::Fbdev(device) => Output::Display(Display::framebuffer(device, Scale::Smooth, &remote.status.pulses)?),
         Sink::V4l2(device) => Output::V4l2(V4l2::open(device)?),
         Sink::Page(address) => {
             let page = Page::listen(address, access, remote.clone())?;
@@ -184,7 +189,8 @@ impl Session {
             settings.iter().for_each(|&command| first.apply(command, &remote.choices));
             port::serve(port, first, remote.clone())?;
         }
-        if let Some(thermal) = &thermal {
+        // From a file nothing is left out, and a recording is repeated as it is.
+        if let Some(thermal) = thermal.as_ref().filter(|_| flow == Flow::Live) {
             thermal::serve(Path::new("/"), thermal, remote.clone())?;
         }
         let controls = Controls { commands, quit };

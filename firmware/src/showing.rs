@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use autochrome_model::Plane;
 
 use crate::coloring::Colored;
-use crate::errors::{Result, say};
+use crate::errors::{Result, say, warn};
 use crate::kiosk::{self, Heart};
 use crate::output::Output;
 use crate::pipeline::{Absence, Arrival, Event, Flow, Inlet};
@@ -15,8 +15,12 @@ use crate::placard;
 use crate::statistics::{Snapshot, Statistics};
 use crate::status::Status;
 
-/// A live picture older than this no longer passes for live.
+/// A live picture older than this no longer passes for live, unless pictures came so slowly before.
 const STALE: Duration = Duration::from_millis(800);
+/// However slowly: a service manager would wait little longer.
+const STALE_MAX: Duration = Duration::from_secs(4);
+/// How many gaps between pictures are remembered.
+const GAPS_KEPT: usize = 5;
 /// How often a placard that no longer changes is shown again.
 const PLACARD_PERIOD: Duration = Duration::from_secs(1);
 const STANDS_STILL: &str = "the picture stands still";
@@ -34,9 +38,14 @@ pub struct Showing {
     last: Option<(Arc<Colored>, Instant)>,
     /// The picture that is kept while [`Settings::freeze`](crate::settings::Settings::freeze) is on.
     frozen: Option<Arc<Colored>>,
+    /// The sequence number of the last picture.
+    newest_sequence: Option<u64>,
     /// Why there is no picture, since when.
     absence: Option<(Absence, Instant)>,
     placard_at: Option<Instant>,
+    /// The last gaps between pictures.
+    gaps: [Duration; GAPS_KEPT],
+    pictures: usize,
     /// Numbers that nobody reads any more, for their memory.
     spare: Option<Arc<Snapshot>>,
 }
@@ -45,7 +54,21 @@ impl Showing {
     /// Shows to `outputs`, and tells `status` and `heart`.
     pub fn new(outputs: Vec<Output>, flow: Flow, status: Arc<Status>, heart: Heart) -> Self {
         let statistics = Statistics::default();
-        Self { outputs, flow, statistics, status, heart, last: None, frozen: None, absence: None, placard_at: None, spare: None }
+        Self {
+            outputs,
+            flow,
+            statistics,
+            status,
+            heart,
+            last: None,
+            frozen: None,
+            newest_sequence: None,
+            absence: None,
+            placard_at: None,
+            gaps: [Duration::ZERO; GAPS_KEPT],
+            pictures: 0,
+            spare: None,
+        }
     }
 
     /// Shows what arrives until there is no more, an output's reader leaves, or `frames` pictures were shown. Says in one line on standard
@@ -59,8 +82,12 @@ impl Showing {
             let now = Instant::now();
             let going = match event {
                 Event::Picture(arrival) => self.picture(&arrival, now)?,
+                // Older than the last picture: the source is back already.
+                Event::Absent(absence) if self.newest_sequence.is_some_and(|newest| newest >= absence.after) => ControlFlow::Continue(()),
                 Event::Absent(absence) => {
-                    let since = self.absence.take().map_or(now, |(_, since)| since);
+                    // A picture that stood still began to fade before.
+                    let still_since = self.last.as_ref().map_or(now, |&(_, at)| now.min(at + self.stale()));
+                    let since = self.absence.take().map_or(still_since, |(_, since)| since);
                     self.statistics.absent(&absence, now);
                     self.absence = Some((absence, since));
                     let going = self.placard(now)?;
@@ -87,6 +114,11 @@ impl Showing {
         if self.absence.as_ref().is_some_and(|(absence, _)| colored.sequence >= absence.after) {
             self.absence = None;
         }
+        self.newest_sequence = Some(colored.sequence);
+        if let Some((_, at)) = self.last.as_ref().filter(|_| self.absence.is_none()) {
+            self.gaps[self.pictures % GAPS_KEPT] = now.duration_since(*at);
+            self.pictures += 1;
+        }
         self.statistics.count(arrival, now);
         if let Some((absence, _)) = &self.absence {
             self.statistics.absent(absence, now);
@@ -99,14 +131,38 @@ impl Showing {
         };
         self.tell();
         self.placard_at = None;
-        for output in &mut self.outputs {
-            if output.show(&shown, self.statistics.now())?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
+        if self.show(&shown)?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
         self.last = Some((shown, now));
         self.heart.beat(now);
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Hands a picture to every output. Of a live feed that somebody watches, an output that fails ends alone, a full disk or frames of
+    /// another size in a film say; the screen goes on.
+    fn show(&mut self, shown: &Arc<Colored>) -> Result<ControlFlow<()>> {
+        let is_watched = self.flow == Flow::Live && self.outputs.iter().any(Output::is_live);
+        let mut at = 0;
+        while let Some(output) = self.outputs.get_mut(at) {
+            match output.show(shown, self.statistics.now()) {
+                Ok(ControlFlow::Break(())) => return Ok(ControlFlow::Break(())),
+                Ok(ControlFlow::Continue(())) => at += 1,
+                Err(failure) if is_watched && !output.is_live() => {
+                    warn(&format!("{failure}; this output ends, the others go on"));
+                    self.outputs.remove(at);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// After how long without a picture the last one stands still.
+    fn stale(&self) -> Duration {
+        let mut gaps = self.gaps;
+        gaps.sort_unstable();
+        (3 * gaps[GAPS_KEPT / 2]).clamp(STALE, STALE_MAX)
     }
 
     /// Shows a placard on the live outputs if there is a reason to, and if it is time for the next one.
@@ -114,7 +170,9 @@ impl Showing {
         let last_at = self.last.as_ref().map(|&(_, at)| at);
         let (words, since) = match (&self.absence, last_at) {
             (Some((absence, since)), _) => (Arc::clone(&absence.why), *since),
-            (None, Some(at)) if self.flow == Flow::Live && now.duration_since(at) > STALE => (Arc::from(STANDS_STILL), at + STALE),
+            (None, Some(at)) if self.flow == Flow::Live && now.duration_since(at) > self.stale() => {
+                (Arc::from(STANDS_STILL), at + self.stale())
+            }
             _ => return Ok(ControlFlow::Continue(())),
         };
         let seconds = now.duration_since(since).as_secs_f32();
@@ -125,6 +183,7 @@ impl Showing {
         self.placard_at = Some(now);
         let mut snapshot = self.statistics.now().clone();
         snapshot.absent = Some(Arc::clone(&words));
+        snapshot.fps = 0.0;
         self.status.snapshot.put(Arc::new(snapshot.clone()));
         let placard = Arc::new(placard::draw(self.last.as_ref().map(|(last, _)| &**last), &words, seconds));
         for output in self.outputs.iter_mut().filter(|output| output.is_live()) {

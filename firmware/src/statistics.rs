@@ -29,7 +29,7 @@ pub struct Snapshot {
     pub frames: u64,
     /// Frames a second, lately.
     pub fps: f32,
-    /// From the source having a frame to its picture being shown, lately.
+    /// From the source having a frame to its picture reaching the outputs, lately.
     pub latency_ms: Percentiles,
     /// Frames that found no room in front of the color thread.
     pub dropped: u64,

@@ -25,7 +25,7 @@ const WAIT: Duration = Duration::from_millis(200);
 /// How long a program may be silent between two frames, and before the first: cameras take a while to start.
 const SILENCE: Duration = Duration::from_secs(3);
 const FIRST_FRAME: Duration = Duration::from_secs(10);
-/// After how long without a first frame it is said that there is none.
+/// After how long without a frame it is said that there is none; for a program that gives frames more rarely, after three of its periods.
 const SAID_AFTER: Duration = Duration::from_secs(1);
 /// How long a program has to give frames before the pauses between attempts are short again.
 const STEADY: Duration = Duration::from_secs(2);
@@ -147,6 +147,7 @@ pub(super) struct ChildFeed {
     faults: Faults,
     range: LumaRange,
     silence: Duration,
+    said_after: Duration,
     first_frame: Duration,
 }
 
@@ -285,6 +286,10 @@ impl ChildFeed {
             let hint = if error.kind() == std::io::ErrorKind::NotFound { "; is it installed?" } else { "" };
             Failure::new(Exit::NoInput, format!("start {name}: {error}{hint}"))
         })?;
+        let period = match spec.output {
+            Pixels::Yuv420 { fps, .. } => Duration::from_secs(1) / fps,
+            Pixels::Y4m => Duration::ZERO,
+        };
         Ok(Self {
             range: spec.range,
             spec,
@@ -295,7 +300,8 @@ impl ChildFeed {
             interrupted: false,
             seen: false,
             faults: Faults::default(),
-            silence: SILENCE,
+            silence: SILENCE.max(6 * period),
+            said_after: SAID_AFTER.max(3 * period),
             first_frame: FIRST_FRAME,
         })
     }
@@ -355,7 +361,7 @@ impl ChildFeed {
                 let patience = if running.frame_at.is_some() { self.silence } else { self.first_frame };
                 if quiet >= patience {
                     self.lose(Some(format!("it gave no frame for {} s", quiet.as_secs())));
-                } else if quiet >= SAID_AFTER && self.absence.is_none() {
+                } else if quiet >= self.said_after && self.absence.is_none() {
                     self.say_absent(format!("{} gives no frames", self.spec.name()));
                 }
                 self.nothing()

@@ -33,6 +33,8 @@ pub use photos::Photos;
 
 /// The largest width and height of a picture that is read.
 pub const SIDE_MAX: usize = 8192;
+/// The longest that a gap in a recording is waited for.
+const REPLAY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How many bytes are read from a pipe or a file at once.
 const READ_BYTES: usize = 1 << 17;
 
@@ -54,6 +56,19 @@ pub struct Frame {
 impl Default for Frame {
     fn default() -> Self {
         Self { sequence: 0, captured_at: Instant::now(), luma: Plane::default(), origin: Origin::default(), set: Vec::new() }
+    }
+}
+
+impl Frame {
+    /// Takes the place of an `older` frame that nobody will see: that the source began anew, or settings that came with it, still count.
+    /// Returns its plane.
+    pub(crate) fn take_over(&mut self, mut older: Self) -> Plane<u8> {
+        self.origin.anew |= older.origin.anew;
+        if !older.set.is_empty() {
+            older.set.append(&mut self.set);
+            self.set = older.set;
+        }
+        older.luma
     }
 }
 
@@ -310,6 +325,8 @@ impl Feed {
 /// Those of the feed; [`Exit::BadData`] if it ends without a single frame.
 pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> Result<()> {
     let begun = Instant::now();
+    let rate = feed.rate();
+    let mut first_at = None;
     let mut due = begun;
     let mut luma = outlet.blank();
     loop {
@@ -321,13 +338,20 @@ pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> 
                     // A frame that was late does not make the next ones hurry.
                     due = due.max(Instant::now() - period) + period;
                 }
-                let origin = Origin { range: feed.range(), anew, faults: feed.faults(), at: begun.elapsed() };
+                // In whole microseconds, as a recording keeps it. What is read as fast as it can be read has its own clock.
+                let at = if outlet.is_live() { begun.elapsed() } else { time_of(outlet.sent(), rate) };
+                let at = Duration::from_micros(at.as_micros() as u64);
+                let origin = Origin { range: feed.range(), anew, faults: feed.faults(), at };
                 if outlet.send(luma, origin, Vec::new()).is_break() {
                     return Ok(());
                 }
                 luma = outlet.blank();
             }
             Next::Replayed { origin, set } => {
+                if period.is_some() {
+                    let at = origin.at.saturating_sub(*first_at.get_or_insert(origin.at));
+                    std::thread::sleep((begun + at).saturating_duration_since(Instant::now()).min(REPLAY_PAUSE_MAX));
+                }
                 if outlet.send(luma, origin, set).is_break() {
                     return Ok(());
                 }
@@ -345,6 +369,12 @@ pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> 
 /// The rate of a source that says it, or else the one that is assumed of all.
 fn known_rate(rate: (u32, u32)) -> (u32, u32) {
     if rate.0 == 0 || rate.1 == 0 { (photos::RATE as u32, 1) } else { rate }
+}
+
+/// When a frame of a feed of this rate is due, 25 frames/s where it is unknown.
+fn time_of(number: u64, (numerator, denominator): (u32, u32)) -> Duration {
+    let (numerator, denominator) = if numerator == 0 || denominator == 0 { (25, 1) } else { (numerator, denominator) };
+    Duration::from_secs_f64(number as f64 * f64::from(denominator) / f64::from(numerator))
 }
 
 /// Opens a file for reading.

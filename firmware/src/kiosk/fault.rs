@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::errors::warn;
 
 const VARIABLE: &str = "AUTOCHROME_INJECT";
-const THREADS: [&str; 6] = ["camera", "color", "outputs", "page", "panel", "thermal"];
+const THREADS: [&str; 7] = ["camera", "color", "outputs", "page", "panel", "thermal", "display"];
 
 #[derive(Debug, PartialEq, Eq)]
 struct Hang {
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn faults_are_named_as_documented() {
-        for (thread, from) in THREADS.into_iter().zip([0, 1, 25, u64::MAX, 7, 9]) {
+        for (thread, from) in THREADS.into_iter().zip([0, 1, 25, u64::MAX, 7, 9, 3]) {
             assert_eq!(parse(&format!("hang:{thread}@{from}")), Some(Hang { thread, from }));
         }
         for text in ["", "hang", "hang:", "hang:color", "hang:color@", "hang:color@-1", "hang:signals@1", "panic:color@1", "hang:color@1 "]

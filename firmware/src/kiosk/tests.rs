@@ -7,7 +7,7 @@ use crossbeam_channel::{bounded, never};
 use super::*;
 use crate::coloring::Colored;
 use crate::input::{Faults, Origin};
-use crate::pipeline::{Controls, Flow, Outlet, Painted};
+use crate::pipeline::{Controls, Flow, Outlet};
 use crate::showing::Showing;
 use crate::statistics::{Percentiles, Snapshot, Statistics};
 use crate::status::Heat;
@@ -93,7 +93,7 @@ fn heard_of(source: impl FnOnce(Outlet) + Send + 'static, enough: impl Fn(&[Stri
     let run = std::thread::spawn(move || {
         let color = |frame: crate::input::Frame, _: Option<&_>, _: &[_], into: &mut Colored| {
             (into.sequence, into.captured_at, into.picture.luma) = (frame.sequence, frame.captured_at, frame.luma);
-            Ok(Painted::Picture)
+            Ok(())
         };
         let source = move |outlet| {
             source(outlet);

@@ -53,7 +53,14 @@ impl Video {
         let picture = &colored.picture;
         let (width, height) = (picture.luma.width, picture.luma.height);
         let mut writer = match std::mem::replace(&mut self.stream, Stream::Ended) {
-            Stream::Waiting(stream) => Writer::new(stream, Header { width, height, ..self.header.clone() }),
+            Stream::Waiting(stream) => {
+                let mut header = Header { width, height, ..self.header.clone() };
+                // What the frames say counts: a camera that was waited for had not said anything when the header was made.
+                if header.luma_range() != colored.range {
+                    header.range = Some(colored.range);
+                }
+                Writer::new(stream, header)
+            }
             Stream::Begun(writer) => writer,
             Stream::Ended => return Ok(ControlFlow::Break(())),
         };

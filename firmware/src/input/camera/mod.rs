@@ -602,7 +602,9 @@ impl Camera {
 
 /// Whether a path is a device and no link of udev's.
 fn is_node(path: &Path) -> bool {
-    path.parent().is_some_and(|folder| folder.ends_with("dev"))
+    let is_number = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("video"));
+    name.is_some_and(is_number) && path.parent().is_some_and(|folder| folder.ends_with("dev"))
 }
 
 /// Takes the luma out of a buffer, or counts why not.

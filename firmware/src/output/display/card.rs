@@ -18,10 +18,10 @@ use drm::control::{Device as _, Event, Mode, ModeTypeFlags, PageFlipFlags, Resou
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::letterbox::Place;
-use super::{Fitting, RETRY, Screen, pause};
+use super::{Fitting, Pictures, RETRY, Screen, pause};
 use crate::coloring::Colored;
 use crate::errors::{say, warn};
-use crate::newest::{Awaited, Newest};
+use crate::newest::Awaited;
 
 /// How long one wait for a picture takes before the screen is looked at again.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -194,7 +194,7 @@ impl Seat {
     }
 
     /// Shows the newest picture until there are no more, wherever a screen is.
-    pub(super) fn show(mut self, newest: &Newest<Colored>) {
+    pub(super) fn show(mut self, newest: &Pictures) {
         loop {
             if let Some(plan) = self.plan.take() {
                 match self.show_on(&plan, newest) {
@@ -265,7 +265,7 @@ impl Seat {
         })
     }
 
-    fn show_on(&mut self, plan: &Plan, newest: &Newest<Colored>) -> io::Result<End> {
+    fn show_on(&mut self, plan: &Plan, newest: &Pictures) -> io::Result<End> {
         let Plan { card, connector, crtc, mode, .. } = plan;
         if self.former.is_none() {
             self.former = Some(Former { card: card.path.clone(), connector: *connector, crtc: card.get_crtc(*crtc)? });

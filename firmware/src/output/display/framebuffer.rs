@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::letterbox::{Place, Scale};
-use super::{Fitting, RETRY, SIDE_MAX, pause};
+use super::{Fitting, Pictures, RETRY, SIDE_MAX, pause};
 use crate::coloring::Colored;
 use crate::errors::{say, warn};
-use crate::newest::{Awaited, Newest};
+use crate::newest::Awaited;
 
 /// What the kernel says of a framebuffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Framebuffer {
     }
 
     /// Shows the newest picture until there are no more. A device that fails is opened again and again.
-    pub(super) fn show(mut self, newest: &Newest<Colored>) {
+    pub(super) fn show(mut self, newest: &Pictures) {
         let Shape { width, height, depth, .. } = self.shape;
         say(&format!("the picture is on {}, {width}x{height}, {} bits a pixel", self.device.display(), depth * 8));
         let mut seen = None;
@@ -205,6 +205,8 @@ mod tests {
     use autochrome_model::{Picture, Plane};
 
     use super::*;
+    use crate::kiosk::Pulses;
+    use crate::newest::Newest;
     use crate::output::display::Display;
 
     /// A plain file for a device, and what sysfs would say of it.
@@ -263,7 +265,8 @@ mod tests {
             let plane = |value| Plane::filled(width, height, value);
             Arc::new(Colored { picture: Picture { luma: plane(luma), cb: plane(128), cr: plane(128) }, ..Colored::blank() })
         };
-        let newest = Newest::default();
+        let newest = Arc::new(Newest::default());
+        let pulse = Pulses::default().begin("display");
         let console = folder.path().join("tty0");
         fs::write(&console, []).unwrap();
         let mut framebuffer = Framebuffer::open(&device, folder.path(), &console, Scale::Smooth).unwrap();
@@ -277,13 +280,13 @@ mod tests {
             assert_eq!(row, [0, 7, 7, 7, 0, 0, 0], "row {y}");
         }
         newest.end();
-        framebuffer.show(&newest);
+        framebuffer.show(&Pictures { newest, pulse, began: Instant::now() });
         assert_eq!(fs::read(&console).unwrap(), [HIDE_CURSOR, SHOW_CURSOR].concat());
     }
 
     #[test]
     fn a_framebuffer_that_is_not_there_is_an_error() {
-        let failure = Display::framebuffer(Path::new("/dev/fb-none"), Scale::Smooth).err().unwrap();
+        let failure = Display::framebuffer(Path::new("/dev/fb-none"), Scale::Smooth, &Pulses::default()).err().unwrap();
         assert!(failure.to_string().contains("open framebuffer /dev/fb-none: read /sys/class/graphics/fb-none/virtual_size"), "{failure}");
     }
 }

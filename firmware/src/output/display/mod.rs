@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::coloring::Colored;
 use crate::errors::{Exit, Failure, OrFail, Result, say};
+use crate::kiosk::{self, Pulse, Pulses};
 use crate::newest::{Awaited, Newest};
 
 pub use letterbox::Scale;
@@ -74,17 +75,41 @@ pub struct Display {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The pictures as the screen's thread sees them. Each look at them is its sign of life.
+struct Pictures {
+    newest: Arc<Newest<Colored>>,
+    pulse: Pulse,
+    began: Instant,
+}
+
+impl Pictures {
+    fn get(&self) -> Option<Arc<Colored>> {
+        self.beat();
+        self.newest.get()
+    }
+
+    fn wait_for_newer(&self, last: Option<&Arc<Colored>>, patience: Duration) -> Awaited<Colored> {
+        self.beat();
+        self.newest.wait_for_newer(last, patience)
+    }
+
+    fn beat(&self) {
+        self.pulse.beat();
+        kiosk::inject("display", self.began.elapsed().as_secs());
+    }
+}
+
 impl Display {
     /// Takes a screen. Where none is plugged in, it is waited for; where there is no DRM device at all, the framebuffer is used.
     ///
     /// # Errors
     /// [`Exit::CannotCreate`] if there is no such card or connector, or if another program owns the screen.
-    pub fn open(screen: &Screen) -> Result<Self> {
+    pub fn open(screen: &Screen, pulses: &Pulses) -> Result<Self> {
         match card::Seat::take(screen, Path::new("/dev/dri")) {
-            Ok(seat) => Self::start(move |newest| seat.show(newest)),
+            Ok(seat) => Self::start(pulses, move |pictures| seat.show(pictures)),
             Err(error) if error.is_no_driver() && screen.card.is_none() && Path::new(FRAMEBUFFER).exists() => {
                 say(&format!("{error}; the picture goes to the framebuffer {FRAMEBUFFER}"));
-                Self::framebuffer(Path::new(FRAMEBUFFER), screen.scale)
+                Self::framebuffer(Path::new(FRAMEBUFFER), screen.scale, pulses)
             }
             Err(error) => Err(Failure { exit: Exit::CannotCreate, cause: error.into() }),
         }
@@ -94,15 +119,15 @@ impl Display {
     ///
     /// # Errors
     /// [`Exit::CannotCreate`] if there is none, or one of an unknown kind.
-    pub fn framebuffer(device: &Path, scale: Scale) -> Result<Self> {
+    pub fn framebuffer(device: &Path, scale: Scale, pulses: &Pulses) -> Result<Self> {
         let framebuffer = framebuffer::Framebuffer::open(device, Path::new("/sys"), Path::new("/dev/tty0"), scale);
         let framebuffer = framebuffer.or_fail(Exit::CannotCreate, || format!("open framebuffer {}", device.display()))?;
-        Self::start(move |newest| framebuffer.show(newest))
+        Self::start(pulses, move |pictures| framebuffer.show(pictures))
     }
 
-    fn start(show: impl FnOnce(&Newest<Colored>) + Send + 'static) -> Result<Self> {
+    fn start(pulses: &Pulses, show: impl FnOnce(&Pictures) + Send + 'static) -> Result<Self> {
         let newest = Arc::new(Newest::default());
-        let mine = Arc::clone(&newest);
+        let mine = Pictures { newest: Arc::clone(&newest), pulse: pulses.begin("display"), began: Instant::now() };
         let thread = std::thread::Builder::new().name("display".into()).spawn(move || show(&mine));
         let thread = thread.or_fail(Exit::Other, || "start thread display".into())?;
         Ok(Self { newest, thread: Some(thread) })
@@ -118,7 +143,7 @@ impl Drop for Display {
     /// Gives the screen back.
     fn drop(&mut self) {
         self.newest.end();
-        // One that panicked said so; the picture is gone, and so is the program.
+        // One that panicked left a pulse that stands still, by which the service manager knows.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -153,7 +178,7 @@ impl Fitting {
 }
 
 /// Lets `time` pass. False if there will be no more pictures.
-fn pause(newest: &Newest<Colored>, time: Duration) -> bool {
+fn pause(newest: &Pictures, time: Duration) -> bool {
     let until = Instant::now() + time;
     let mut seen = newest.get();
     loop {
@@ -201,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_card_that_is_not_there_is_named() {
-        let failure = Display::open(&Screen { card: Some("/dev/dri/card-none".into()), ..Screen::default() }).err().unwrap();
+        let failure =
+            Display::open(&Screen { card: Some("/dev/dri/card-none".into()), ..Screen::default() }, &Pulses::default()).err().unwrap();
         assert_eq!(failure.exit, Exit::CannotCreate);
         assert!(failure.to_string().contains("/dev/dri/card-none: there is no such card"), "{failure}");
     }

@@ -89,6 +89,7 @@ fn health(view: Option<&View>) -> Result<(), &str> {
         None => Err("there is no picture yet"),
         Some(View { snapshot: Snapshot { absent: Some(why), .. }, .. }) => Err(why),
         Some(view) if view.shown_at.elapsed() > FRESH => Err("the picture stands still"),
+        Some(view) if view.snapshot.settings.freeze => Err("the picture is frozen, because somebody wanted to look at it"),
         Some(_) => Ok(()),
     }
 }
@@ -118,10 +119,8 @@ fn set(house: &House, query: &str) -> Answer {
         Ok(commands) => commands,
         Err(why) => return Answer::text(Status::BadRequest, why),
     };
-    for command in commands {
-        if let Err(why) = house.remote.send(command) {
-            return Answer::text(Status::Unavailable, why);
-        }
+    match house.remote.send_all(&commands) {
+        Ok(()) => Answer::text(Status::Ok, "ok"),
+        Err(why) => Answer::text(Status::Unavailable, why),
     }
-    Answer::text(Status::Ok, "ok")
 }

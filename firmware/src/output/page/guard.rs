@@ -67,7 +67,7 @@ impl Guard {
     /// [`Exit::Config`] for a token file that cannot be used.
     pub(super) fn new(access: &Access, local: SocketAddr) -> Result<Self> {
         let token = access.token_file.as_deref().map(read_token).transpose()?.flatten();
-        let hosts = access.hosts.iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
+        let hosts = access.hosts.iter().map(|name| host_name(name).trim_end_matches('.').to_ascii_lowercase()).collect();
         let cookie = (format!("autochrome-{}", local.port()), random_word()?);
         Ok(Self { token, loopback: local.ip().is_loopback(), hosts, cookie, strangers: Mutex::default() })
     }

@@ -128,9 +128,14 @@ pub(super) fn parse_head(bytes: &[u8]) -> Head {
     let (path, query) = (path.to_owned(), query.to_owned());
     let mut read = Request { method, path, query, host: None, origin: None, bearer: None, cookies: String::new() };
     for header in request.headers.iter() {
-        // What is not ASCII is none of the values that are looked for.
-        let Some(value) = std::str::from_utf8(header.value).ok().filter(|value| value.is_ascii()) else { continue };
         let name = header.name;
+        let Some(value) = std::str::from_utf8(header.value).ok().filter(|value| value.is_ascii()) else {
+            // What decides whether a request is admitted has to be readable; what else is not ASCII is none of the values that are looked for.
+            if name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case("origin") {
+                return Head::Refused(Status::BadRequest);
+            }
+            continue;
+        };
         let once = if name.eq_ignore_ascii_case("host") {
             &mut read.host
         } else if name.eq_ignore_ascii_case("origin") {

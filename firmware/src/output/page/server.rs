@@ -156,6 +156,8 @@ fn welcome(house: &Arc<House>, number: u64, stream: TcpStream, from: IpAddr) {
         move || {
             // Whatever goes wrong here is between this viewer and its network.
             let _ = serve(&house, number, &stream, from);
+            // Who has the answer and lingers makes room for others.
+            house.advance(number, Stage::Silent);
             close(&stream);
             house.leave(number);
         }
