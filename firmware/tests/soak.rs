@@ -83,7 +83,8 @@ fn soak(frames: u64) {
     pipe.flush().unwrap();
     let (first, last) = (first.unwrap(), Holdings::of(&server));
     eprintln!("{first:?}\n{last:?}");
-    assert!(last.frames + 10 > frames, "nothing is lost from a pipe: {last:?} of {frames}");
+    // What the pipe and the buffers at its ends hold is still on its way.
+    assert!(last.frames + 128 > frames, "nothing is lost from a pipe: {last:?} of {frames}");
     // Two MiB: what an allocator's free lists may drift by without anything being held.
     assert!(last.rss_kib <= first.rss_kib + 2048, "{first:?} {last:?}");
     assert!(last.threads <= first.threads && last.descriptors <= first.descriptors, "{first:?} {last:?}");
