@@ -8,6 +8,8 @@ use super::y4m::Recording;
 
 /// Single-planar nodes (1) and multi-planar ones (2): video0, video1 and video2.
 const NODES: &str = "n_devs=3 multiplanar=1,2,1 node_types=0x1,0x1,0x1 vid_cap_nr=0,1,2";
+/// No real grabber scales: whatever is asked for, it gives what the standard says.
+pub(super) const NO_SCALER: &str = "ccs_cap_mode=0";
 /// The smallest that vivid offers: emulation is slow.
 const SIZE: (usize, usize) = (320, 180);
 /// How many frames are recorded.
@@ -120,10 +122,8 @@ fn is_listed(guest: &mut Guest) -> Result<()> {
 /// An analog grabber: every other row is white in one field and black in the other. What moved between two fields looks like that, so only one
 /// of them may be in a picture; as they come they are only where somebody asked for that.
 fn interlaced_pal(guest: &mut Guest) -> Result<()> {
-    plug_in(guest, NODES)?;
-    // A real grabber has no scaler: whatever is asked for, it gives 720x576.
-    guest.sh("v4l2-ctl -d0 -c enable_capture_scaler=0,enable_capture_cropping=0,enable_capture_composing=0 && \
-         v4l2-ctl -d0 -c test_pattern=15,osd_text_mode=2")?;
+    plug_in(guest, &format!("n_devs=1 node_types=0x1 vid_cap_nr=0 {NO_SCALER}"))?;
+    guest.sh("v4l2-ctl -d0 -c test_pattern=15,osd_text_mode=2")?;
     for (deinterlace, combed) in [("auto", false), ("off", true)] {
         let recording = record(guest, &format!("v4l2:/dev/video0?input=1&standard=PAL&format=GREY&deinterlace={deinterlace}"), 2)?;
         ensure!(

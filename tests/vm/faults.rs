@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::Case;
-use super::camera::plug_in;
+use super::camera::{NO_SCALER, plug_in};
 use super::guest::Guest;
 use super::program::{Program, frames};
 
@@ -89,15 +89,13 @@ fn another_program_has_the_camera(guest: &mut Guest) -> Result<()> {
 /// The node is the same, but behind it is a multi-planar camera that gives another size: everything is negotiated anew.
 fn another_camera_in_its_place(guest: &mut Guest) -> Result<()> {
     plug_in(guest, VIVID)?;
-    guest.sh("v4l2-ctl -d0 -c enable_capture_scaler=0,enable_capture_cropping=0,enable_capture_composing=0")?;
     let program = Program::start(guest, "--input 'v4l2:/dev/video0?size=320x180&fps=15'")?;
     let first = program.wait_for_pictures(guest)?;
     ensure!(first["width"] == 320, "the first camera gives {}x{}", first["width"], first["height"]);
     guest.sh(UNPLUG)?;
     program.wait_for_absence(guest)?;
-    // An analog one: it has one size, whatever is asked for, and two fields.
-    guest.sh(&format!("rmmod vivid; modprobe vivid {VIVID} multiplanar=2 num_inputs=1 input_types=1"))?;
-    guest.sh("v4l2-ctl -d0 -c enable_capture_scaler=0,enable_capture_cropping=0,enable_capture_composing=0")?;
+    // An analog one: it has one size, whatever is asked for, and two fields. The program is there before anything could be set with v4l2-ctl.
+    guest.sh(&format!("rmmod vivid; modprobe vivid {VIVID} multiplanar=2 num_inputs=1 input_types=1 {NO_SCALER}"))?;
     let before = program.state(guest)?.map_or(0, |state| frames(&state));
     program.wait(guest, "a picture of the other camera", |state| state["width"] == 720 && frames(state) >= before + 2)?;
     program.stop(guest)

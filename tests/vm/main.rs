@@ -53,6 +53,16 @@ enum Outcome {
     NotRun(String),
 }
 
+impl Outcome {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "FAILED",
+            Self::NotRun(_) => "not run",
+        }
+    }
+}
+
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
@@ -118,18 +128,15 @@ fn run() -> Result<ExitCode> {
                 Outcome::Failed
             }
         };
+        println!("   {}, {:.1} s", outcome.word(), begun.elapsed().as_secs_f64());
         outcomes.push((&case.name, outcome, begun.elapsed()));
     }
     drop(guest);
 
     println!("\n== summary");
     for (name, outcome, took) in &outcomes {
-        let (word, why) = match outcome {
-            Outcome::Passed => ("passed", ""),
-            Outcome::Failed => ("FAILED", ""),
-            Outcome::NotRun(why) => ("not run", why.as_str()),
-        };
-        println!("{word:7}  {:6.1} s  {name}{}{why}", took.as_secs_f64(), if why.is_empty() { "" } else { ": " });
+        let why = if let Outcome::NotRun(why) = outcome { format!(": {why}") } else { String::new() };
+        println!("{:7}  {:6.1} s  {name}{why}", outcome.word(), took.as_secs_f64());
     }
     let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|(_, outcome, _)| wanted(outcome)).count();
     let failed = count(|o| matches!(o, Outcome::Failed));
