@@ -220,10 +220,23 @@ cargo_for() {
     esac
 }
 
-# Builds, and prints where the programs are. cargo names them in its messages; in the chroot by the chroot's paths.
-made_by() {
+# Builds with the arguments after the first, and prints where the programs of the package in folder $1 are. cargo names them in its messages; in the
+# chroot by the chroot's paths.
+made_in() {
+    folder=$1
+    shift
     cargo_for "$@" --profile "$profile" --locked --message-format json-render-diagnostics >"$cache/messages"
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$cache/messages" | sed "s,^/cache/,$cache/,"
+    grep "\"package_id\":\"[^\"]*/$folder#" "$cache/messages" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sed "s,^/cache/,$cache/,"
+}
+
+# Both packages are named even where one is meant: by itself, the model's crate wants its dependencies with other features, and they would all be
+# compiled once more.
+build_tests() {
+    set --
+    for file in models/tests/*.rs; do
+        set -- "$@" --test "$(basename "$file" .rs)"
+    done
+    made_in models test --no-run -p autochrome -p autochrome-model --lib "$@"
 }
 
 [ -n "$way" ] || way=$(choose_way)
@@ -239,8 +252,8 @@ else
     check_rustc env
 fi
 case $verb in
-    build) made_by build -p autochrome --bin autochrome ;;
-    tests) made_by test --no-run -p autochrome-model ;;
+    build) made_in firmware build -p autochrome --bin autochrome ;;
+    tests) build_tests ;;
     library)
         case $way in
             native) echo / ;;
