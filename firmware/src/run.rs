@@ -183,10 +183,10 @@ impl Session {
         let Self { colorizer, feed, flow, period, outputs, settings, frames, panel, thermal, quit, .. } = self;
         let (remote, commands) = self.remote;
         let mut coloring = Coloring::new(colorizer, self.conditions, Arc::clone(&remote.choices));
+        // What the first frame will be colored with.
+        let mut first = coloring.settings();
+        settings.iter().for_each(|&command| first.apply(command, &remote.choices));
         if let Some(port) = panel {
-            // What the first frame will be colored with.
-            let mut first = coloring.settings();
-            settings.iter().for_each(|&command| first.apply(command, &remote.choices));
             port::serve(port, first, remote.clone())?;
         }
         // From a file nothing is left out, and a recording is repeated as it is.
@@ -208,7 +208,7 @@ impl Session {
             record_frame(&mut recorder, &mut frame, effective, &remote.choices);
             coloring.color(frame, next, into)
         };
-        let showing = Showing::new(outputs, flow, Arc::clone(&status), Heart::new(status));
+        let showing = Showing::new(outputs, flow, Arc::clone(&status), Heart::new(status), first);
         pipeline::run(flow, controls, source, color, move |inlet| showing.run(inlet, frames.unwrap_or(u64::MAX)))
     }
 }

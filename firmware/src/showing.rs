@@ -12,6 +12,7 @@ use crate::kiosk::{self, Heart};
 use crate::output::Output;
 use crate::pipeline::{Absence, Arrival, Event, Flow, Inlet};
 use crate::placard;
+use crate::settings::Settings;
 use crate::statistics::{Snapshot, Statistics};
 use crate::status::Status;
 
@@ -51,9 +52,9 @@ pub struct Showing {
 }
 
 impl Showing {
-    /// Shows to `outputs`, and tells `status` and `heart`.
-    pub fn new(outputs: Vec<Output>, flow: Flow, status: Arc<Status>, heart: Heart) -> Self {
-        let statistics = Statistics::default();
+    /// Shows to `outputs`, and tells `status` and `heart`. `settings` are those that the first picture will have.
+    pub fn new(outputs: Vec<Output>, flow: Flow, status: Arc<Status>, heart: Heart, settings: Settings) -> Self {
+        let statistics = Statistics::new(settings);
         Self {
             outputs,
             flow,
@@ -225,7 +226,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let outputs = vec![Output::Pngs(Pngs::create(folder.path()).unwrap())];
         let status = Arc::new(Status::default());
-        let mut showing = Showing::new(outputs, Flow::Live, Arc::clone(&status), Heart::new(status));
+        let mut showing = Showing::new(outputs, Flow::Live, Arc::clone(&status), Heart::new(status), Settings::neutral());
         for (luma, freeze) in [(50, false), (100, true), (150, true), (200, false)] {
             let plane = |value| Plane::filled(160, 120, value);
             let picture = Picture { luma: plane(luma), cb: plane(128), cr: plane(128) };

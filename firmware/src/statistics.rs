@@ -75,8 +75,9 @@ pub struct Statistics {
     shown: VecDeque<Instant>,
 }
 
-impl Default for Statistics {
-    fn default() -> Self {
+impl Statistics {
+    /// Nothing counted yet; `settings` are those that the first picture will have.
+    pub fn new(settings: Settings) -> Self {
         let now = Snapshot {
             model: Arc::from(""),
             width: 0,
@@ -89,13 +90,11 @@ impl Default for Statistics {
             cuts: 0,
             faults: Faults::default(),
             absent: None,
-            settings: Settings::neutral(),
+            settings,
         };
         Self { now, latencies_ms: VecDeque::new(), sorted: Vec::new(), shown: VecDeque::new() }
     }
-}
 
-impl Statistics {
     /// Counts a frame that is shown `now`.
     pub fn count(&mut self, arrival: &Arrival, now: Instant) {
         let colored = &arrival.colored;
@@ -172,7 +171,7 @@ mod tests {
     #[test]
     fn rate_and_latency_are_those_of_the_last_frames() {
         let start = Instant::now();
-        let mut statistics = Statistics::default();
+        let mut statistics = Statistics::new(Settings::neutral());
         for i in 0..100_u32 {
             let captured_at = start + Duration::from_millis(40) * i;
             let colored = Arc::new(Colored { sequence: i.into(), captured_at, cut: i == 50, ..Colored::blank() });

@@ -14,7 +14,7 @@ use autochrome::output::page::Access;
 use autochrome::output::{Output, Page};
 use autochrome::pipeline::{self, Controls, Flow, Outlet};
 use autochrome::remote::Remote;
-use autochrome::settings::{Choices, Command};
+use autochrome::settings::{Choices, Command, Settings};
 use autochrome::showing::Showing;
 use autochrome_model::{Colorizer, Plane};
 use crossbeam_channel::never;
@@ -77,7 +77,8 @@ fn a_warm_frame_asks_for_no_memory_of_ours() {
     let (remote, commands) = Remote::new(Choices::default());
     let page = Page::listen("127.0.0.1:0", &Access::default(), remote.clone()).unwrap();
     let status = Arc::clone(&remote.status);
-    let showing = Showing::new(vec![Output::Page(page), Output::Null], Flow::Lossless, Arc::clone(&status), Heart::new(status));
+    let showing =
+        Showing::new(vec![Output::Page(page), Output::Null], Flow::Lossless, Arc::clone(&status), Heart::new(status), Settings::neutral());
     let mut coloring = Coloring::new(Colorizer::load(&model()).unwrap(), Conditions::default(), Arc::clone(&remote.choices));
     let source = |mut outlet: Outlet| {
         for number in 0..WARM + COUNTED + 10 {

@@ -280,7 +280,7 @@ fn the_conformance_file_has_every_verb_and_error() {
 
 /// What the outputs thread says after so many frames.
 fn snapshot(frames: u64, settings: Settings) -> Snapshot {
-    Snapshot { frames, fps: 24.83, model: Arc::from("the model"), settings, ..Statistics::default().now().clone() }
+    Snapshot { frames, fps: 24.83, model: Arc::from("the model"), settings, ..Statistics::new(settings).now().clone() }
 }
 
 /// Plays the color thread and the outputs thread: takes commands and shows frames.

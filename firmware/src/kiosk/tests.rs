@@ -28,7 +28,7 @@ fn snapshot(absent: Option<&str>) -> Arc<Snapshot> {
         latency_ms,
         model: Arc::from("m"),
         absent: absent.map(Arc::from),
-        ..Statistics::default().now().clone()
+        ..Statistics::new(crate::settings::Settings::neutral()).now().clone()
     })
 }
 
@@ -99,7 +99,7 @@ fn heard_of(source: impl FnOnce(Outlet) + Send + 'static, enough: impl Fn(&[Stri
             source(outlet);
             Ok(())
         };
-        let showing = Showing::new(Vec::new(), Flow::Live, status, heart);
+        let showing = Showing::new(Vec::new(), Flow::Live, status, heart, crate::settings::Settings::neutral());
         crate::pipeline::run(Flow::Live, Controls { commands: never(), quit }, source, color, move |inlet| showing.run(inlet, u64::MAX))
     });
     let mut lines = Vec::new();

@@ -105,7 +105,7 @@ mod tests {
             cuts: 4,
             faults,
             latency_ms,
-            ..Statistics::default().now().clone()
+            ..Statistics::new(crate::settings::Settings::neutral()).now().clone()
         };
         let heat = Some(Heat { celsius: Some(61.5), rung: 2 });
         let age = Some(Duration::from_millis(40));
