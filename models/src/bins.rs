@@ -192,7 +192,6 @@ fn decode_block<'a>(planes: impl Iterator<Item = &'a [f32]> + Clone, centers: &[
 /// computes several at once.
 #[inline(always)]
 fn exp_of_negative(x: f32) -> f32 {
-    #[expect(clippy::approx_constant, reason = "near ln 2, as it should be, but not it")]
     const NEAREST: [f32; 6] = [1.000_000_1, std::f32::consts::LN_2, 0.240_221_07, 0.055_502_973, 0.009_676_036, 0.001_341_000_5];
     // Added to a small number, this leaves no bits for its fraction, and its whole part in the lowest ones.
     const ROUNDING: f32 = 12_582_912.0;
