@@ -9,7 +9,7 @@ set -eu
 METAPACKAGE=linux-image-arm64
 MODULES='virtio_pci virtio_blk vivid'
 # How far the picture may be from this machine's. The luma is the input's own in both, so it is the same. Chroma, in codes of Cb and Cr: with the int8
-# models no code was found to differ, because their sums are sums of integers; with the float models one in 70,000 by one code, because the two
+# models no code was found to differ, because their sums are sums of integers; with the float model one in 70,000 or fewer by one code, because the two
 # processors' kernels add up in another order. A sum that falls on the edge between two codes may tip over in either.
 MEAN=0.01
 MOST=1
