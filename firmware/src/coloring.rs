@@ -125,11 +125,6 @@ impl Coloring {
         self.settings
     }
 
-    /// The presets and models that can be named.
-    pub fn choices(&self) -> &Arc<Choices> {
-        &self.choices
-    }
-
     /// Takes the changes that came before `frame`, those that a recording holds among them. Returns those that take effect with it: another
     /// model does so only once it is loaded, which happens beside the picture.
     pub fn prepare(&mut self, frame: &Frame, commands: &[Command]) -> &[Command] {

@@ -24,7 +24,8 @@ pub enum Command {
     Preset(usize),
     /// A model, by its place in [`Choices::models`].
     Model(usize),
-    /// Colors only every so many frames, to stay cool. No person's knob: the thermal ladder turns it.
+    /// Asks the network only about every so many-th frame, to stay cool; the others get its last colors. No person's knob: the thermal ladder
+    /// turns it.
     EveryNth(u32),
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use autochrome::coloring::{Colored, Coloring, Conditions};
 use autochrome::input::{Frame, Origin, Photos, photos};
 use autochrome::model;
+use autochrome::settings::Command;
 use autochrome_model::{Picture, Plane};
 
 /// Shows the middle of each demo photograph under these gains, a frame each, and returns the pictures.
@@ -60,4 +61,24 @@ fn hues_stay_when_the_light_changes() {
         let (flips, mean) = hue_moves(&pictures[5], &pictures[7]);
         assert!(flips < 0.001 && mean < 4.0, "photo {photo}, after a flash: {flips} flip, {mean} degrees");
     }
+}
+
+/// The thermal ladder's last step: the network is asked for one frame in a thousand, and still every frame has a picture of its own, with
+/// the colors that were found last.
+#[test]
+fn a_network_that_rests_leaves_every_frame_a_picture() {
+    let mut coloring = Coloring::new(model::load(None).unwrap(), Conditions::default(), Arc::default());
+    let photos = Photos::new().unwrap();
+    let mut pictures = Vec::new();
+    for number in 0..4 {
+        let luma = photos.draw(photos::FRAMES_EACH + 10 * number);
+        let frame = Frame { sequence: number, luma: luma.clone(), ..Frame::default() };
+        coloring.prepare(&frame, &[Command::EveryNth(1000)]);
+        let mut colored = Colored::blank();
+        coloring.color(frame, None, &mut colored).unwrap();
+        assert!(colored.picture.luma == luma && colored.sequence == number, "frame {number}");
+        pictures.push(colored.picture);
+    }
+    let is_colored = |picture: &Picture| picture.cb.data.iter().filter(|code| code.abs_diff(128) > 4).count() > 10_000;
+    assert!(pictures.iter().all(is_colored));
 }

@@ -71,7 +71,11 @@ fn the_newest_frame_wins_and_every_loss_is_counted() {
     let source = move |mut outlet: Outlet| {
         let _ = outlet.send(grey(0), Origin::default(), Vec::new());
         go.recv().unwrap();
-        (1..=5).for_each(|i| assert!(outlet.send(grey(i), Origin::default(), Vec::new()).is_continue()));
+        // The source begins anew with a frame that gives way.
+        (1..=5).for_each(|i| {
+            let origin = Origin { anew: i == 2, ..Origin::default() };
+            assert!(outlet.send(grey(i), origin, Vec::new()).is_continue());
+        });
         sent_in.send(()).unwrap();
         go.recv().unwrap();
         let _ = outlet.send(grey(6), Origin::default(), Vec::new());
@@ -79,6 +83,7 @@ fn the_newest_frame_wins_and_every_loss_is_counted() {
     };
     let go_on = go_in.clone();
     let color = move |frame: Frame, _: Option<&Frame>, _: &[Command], into: &mut Colored| {
+        assert_eq!(frame.origin.anew, frame.sequence == 5, "frame {}", frame.sequence);
         if frame.sequence == 0 {
             go_on.send(()).unwrap();
             sent.recv().unwrap();
