@@ -1,5 +1,6 @@
 //! The network at run time: one lightness plane in, ab out, the recurrent state kept inside.
 
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +71,21 @@ pub enum ModelError {
     },
 }
 
+/// How a model is run. The default is what a device wants: all that can be fused, on one thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// Whether the int8 parts are fused into our own operators, or left to Tract.
+    pub fused: bool,
+    /// How many threads share the work of a step.
+    pub threads: NonZeroUsize,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self { fused: true, threads: NonZeroUsize::MIN }
+    }
+}
+
 type Plan = Arc<TypedSimplePlan>;
 type State = TypedSimpleState;
 
@@ -131,6 +147,15 @@ impl Colorizer {
     /// # Errors
     /// As [`from_bytes`](Self::from_bytes).
     pub fn from_proto(name: &str, proto: &ModelProto) -> Result<Self, ModelError> {
+        Self::from_proto_as(name, proto, Runtime::default())
+    }
+
+    /// Loads a model that is already parsed, to be run in another way than a device does.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes).
+    pub fn from_proto_as(name: &str, proto: &ModelProto, runtime: Runtime) -> Result<Self, ModelError> {
+        let _ = runtime;
         let contract = contract::check(proto).map_err(|source| ModelError::Refused { name: name.to_owned(), source })?;
         let graph = |cause: String| ModelError::Graph { name: name.to_owned(), cause };
         // Tract's graph stage panics on some malformed graphs that parse; for a device that is one more refused file.

@@ -18,7 +18,7 @@ mod vector;
 
 pub use bins::Decode;
 pub use color::{LumaRange, Tone};
-pub use colorizer::{Colorizer, ModelError};
+pub use colorizer::{Colorizer, ModelError, Runtime};
 pub use contract::{Card, Contract, ContractError, Output};
 pub use painter::{Painter, Stage, Step};
 pub use picture::Picture;
