@@ -10,6 +10,7 @@ use tract_onnx::prelude::*;
 
 use crate::bins::{self, Decode};
 use crate::contract::{self, AB_SCALE, Contract, ContractError, LIGHTNESS, Output};
+use crate::int8::{self, Fused, InstructionSet};
 use crate::planes::{Chroma, Plane};
 
 /// Why a model could not be loaded or run.
@@ -78,11 +79,13 @@ pub struct Runtime {
     pub fused: bool,
     /// How many threads share the work of a step.
     pub threads: NonZeroUsize,
+    /// The instruction set of the fused operators, where it is not to be the fastest that this processor has.
+    pub instruction_set: Option<InstructionSet>,
 }
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { fused: true, threads: NonZeroUsize::MIN }
+        Self { fused: true, threads: NonZeroUsize::MIN, instruction_set: None }
     }
 }
 
@@ -93,6 +96,7 @@ type State = TypedSimpleState;
 pub struct Colorizer {
     name: String,
     contract: Contract,
+    fused: Fused,
     state: State,
     /// Of each of the graph's inputs, which of the contract's it is: 0 is the lightness, `n` is state `n - 1`.
     inputs: Vec<usize>,
@@ -155,11 +159,10 @@ impl Colorizer {
     /// # Errors
     /// As [`from_bytes`](Self::from_bytes).
     pub fn from_proto_as(name: &str, proto: &ModelProto, runtime: Runtime) -> Result<Self, ModelError> {
-        let _ = runtime;
         let contract = contract::check(proto).map_err(|source| ModelError::Refused { name: name.to_owned(), source })?;
         let graph = |cause: String| ModelError::Graph { name: name.to_owned(), cause };
         // Tract's graph stage panics on some malformed graphs that parse; for a device that is one more refused file.
-        let prepared = guarded(|| prepare(proto)).map_err(graph)?;
+        let (prepared, fused) = guarded(|| prepare(proto, runtime)).map_err(graph)?;
         let state = prepared.spawn().map_err(|e| graph(format!("{e:#}")))?;
         let index_of = |names: Vec<String>, wanted: &str| names.iter().position(|n| n == wanted);
         let outlet_names =
@@ -193,6 +196,7 @@ impl Colorizer {
             name: name.to_owned(),
             lightness: Arc::new(zero(&[1, 1, contract.height, contract.width])?),
             contract,
+            fused,
             state,
             inputs: input_roles,
             output_order,
@@ -208,6 +212,11 @@ impl Colorizer {
     /// What the model promises.
     pub fn contract(&self) -> &Contract {
         &self.contract
+    }
+
+    /// Which of its operators are fused.
+    pub fn fused(&self) -> &Fused {
+        &self.fused
     }
 
     /// How logits become colors from the next step on. A model that gives ab itself has nothing to decode.
@@ -340,8 +349,14 @@ fn floats(value: &TValue) -> &[f32] {
     value.try_as_plain_ram().and_then(|plain| plain.as_slice::<f32>()).unwrap_or(&[])
 }
 
-fn prepare(proto: &ModelProto) -> TractResult<Plan> {
-    tract_onnx::onnx().model_for_proto_model(proto)?.into_optimized()?.into_runnable()
+fn prepare(proto: &ModelProto, runtime: Runtime) -> TractResult<(Plan, Fused)> {
+    let model = tract_onnx::onnx().model_for_proto_model(proto)?.into_typed()?;
+    let (model, fused) = if runtime.fused {
+        int8::fuse(&model, runtime.instruction_set.unwrap_or_else(InstructionSet::detect))?
+    } else {
+        (model, Fused::default())
+    };
+    Ok((model.into_optimized()?.into_runnable()?, fused))
 }
 
 /// Runs `work`, turning a panic inside the runtime into an error text.

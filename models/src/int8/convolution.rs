@@ -1,0 +1,250 @@
+//! The fused convolution: bytes in; bytes or floats out.
+
+use std::sync::Arc;
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+
+use super::kernels::{self, BLOCK, InstructionSet, QUAD, Quantizing, READINGS_MAX, Reading, Residual, Weights, Writing};
+use super::layout::{Layout, Recycled};
+use super::reading::{self, View};
+
+/// A convolution, and what becomes of its sums. Its inputs are the stored pictures of its parts, in their order, and then the residual's.
+#[derive(Clone, Debug)]
+pub(super) struct Int8Convolution {
+    parts: Vec<reading::Part>,
+    kernel: usize,
+    stride: usize,
+    weights: Arc<Weights>,
+    /// The output's channels, height and width.
+    to: Layout,
+    target: Target,
+}
+
+/// What the sums become.
+#[derive(Clone, Debug)]
+enum Target {
+    /// A picture of bytes.
+    Bytes { quantizing: Arc<Quantizing>, residual: Option<Added> },
+    /// Floats, NCHW, each sum times its channel's multiplier.
+    Floats { multipliers: Arc<Vec<f32>> },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Added {
+    zero_point: u8,
+    factor: f32,
+}
+
+// Tract compares operators to find nodes that do the same; two of ours never do.
+impl PartialEq for Int8Convolution {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.weights, &other.weights)
+    }
+}
+
+impl Eq for Int8Convolution {}
+
+/// Whether the kernels can read a view in place for a window of `kernel` pixels every `stride` pixels.
+pub(super) fn readable(view: &View, kernel: usize, stride: usize) -> bool {
+    let upsampled = view.parts.iter().any(|part| part.upsampled);
+    let readings: usize = view.parts.iter().map(|part| if consecutive(part) { kernel } else { kernel * kernel }).sum();
+    readings <= READINGS_MAX && (!upsampled || kernel == 3 && stride == 1)
+}
+
+/// Whether a row of a window is one stretch of bytes.
+fn consecutive(part: &reading::Part) -> bool {
+    !part.upsampled && part.first == 0 && part.channels == part.stored.stride()
+}
+
+/// For each quad of input bytes that a pixel reads, in order: the (input channel, row, column) of its weights, where there are any.
+fn reading_order(view: &View, kernel: usize) -> Vec<Option<(usize, usize, usize)>> {
+    let mut order = Vec::new();
+    let mut channel = 0;
+    for part in &view.parts {
+        for row in 0..kernel {
+            for column in 0..kernel {
+                order.extend((0..part.channels).map(|c| Some((channel + c, row, column))));
+                if !consecutive(part) || column + 1 == kernel {
+                    order.resize(order.len().next_multiple_of(QUAD), None);
+                }
+            }
+        }
+        channel += part.channels;
+    }
+    order
+}
+
+impl Int8Convolution {
+    /// The operator for `convolution`, whose sums become bytes by `quantization` (with a ReLU, and with a residual's bytes added) or floats.
+    /// `None` if the kernels cannot read its view in place, or a sum could overflow.
+    pub(super) fn new(
+        convolution: &reading::Convolution,
+        quantized: Option<(reading::Quantization, bool, Option<&View>)>,
+        set: InstructionSet,
+    ) -> Option<Self> {
+        let reading::Convolution { input, outputs, kernel, stride, height, width } = convolution;
+        if !readable(input, *kernel, *stride) {
+            return None;
+        }
+        let order = reading_order(input, *kernel);
+        let rows: Vec<Vec<i8>> = outputs
+            .iter()
+            .map(|output| {
+                let at = |&(channel, row, column): &(usize, usize, usize)| output.weights[(channel * kernel + row) * kernel + column];
+                order.iter().map(|tap| tap.as_ref().map_or(0, at)).collect()
+            })
+            .collect();
+        let bias: Vec<i32> = outputs.iter().map(|output| output.bias).collect();
+        let weights = Arc::new(Weights::pack(set, &rows, &bias, input.zero_point)?);
+        let factor = quantized.as_ref().map_or(1.0, |(quantization, ..)| quantization.factor);
+        // Channels that only fill up a block become the zero point.
+        let mut multipliers: Vec<f32> = outputs.iter().map(|output| input.scale * output.scale * factor).collect();
+        multipliers.resize(weights.blocks() * BLOCK, 0.0);
+        if multipliers.iter().any(|m| !m.is_finite()) {
+            return None;
+        }
+        let target = match quantized {
+            Some((quantization, relu, residual)) => {
+                let low = if relu { quantization.zero_point } else { 0 };
+                let residual = residual.map(|view| Added { zero_point: view.zero_point, factor: view.scale * quantization.factor });
+                if residual.is_some_and(|residual| !residual.factor.is_finite()) {
+                    return None;
+                }
+                Target::Bytes { quantizing: Arc::new(Quantizing { multipliers, zero_point: quantization.zero_point, low }), residual }
+            }
+            None => Target::Floats { multipliers: Arc::new(multipliers) },
+        };
+        let to = Layout { channels: outputs.len(), height: *height, width: *width };
+        Some(Self { parts: input.parts.clone(), kernel: *kernel, stride: *stride, weights, to, target })
+    }
+
+    /// How much memory its packed weights take, in bytes.
+    pub(super) fn weight_bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    fn output(&self) -> TractResult<Tensor> {
+        match &self.target {
+            // The border stays what it is here: the zero point.
+            Target::Bytes { quantizing, .. } => tensor0(quantizing.zero_point).broadcast_to_shape(&[self.to.bytes()]),
+            Target::Floats { .. } => Tensor::zero::<f32>(&[1, self.to.channels, self.to.height, self.to.width]),
+        }
+    }
+
+    /// Every how many pixels of a row the kernels go, so that all parts are read with constant steps.
+    fn columns(&self) -> usize {
+        if self.parts.iter().any(|part| part.upsampled) { 2 } else { 1 }
+    }
+
+    /// What the pixels `column`, `column + columns` and so on of row `y` read.
+    fn readings<'a>(&self, pictures: &[&'a [u8]], y: usize, column: usize, readings: &mut [Reading<'a>; READINGS_MAX]) -> usize {
+        let border = (self.kernel / 2) as isize;
+        let mut count = 0;
+        for (part, &bytes) in self.parts.iter().zip(pictures) {
+            let stride = part.stored.stride();
+            let place = |at: usize, tap: usize| {
+                let at = (at * self.stride + tap) as isize - border;
+                if part.upsampled { at.div_euclid(2) } else { at }
+            };
+            let step = stride * if part.upsampled { 1 } else { self.columns() * self.stride };
+            for row in 0..self.kernel {
+                for tap in 0..if consecutive(part) { 1 } else { self.kernel } {
+                    let offset = part.stored.offset(place(y, row), place(column, tap)) + part.first;
+                    let length = if consecutive(part) { self.kernel * part.channels } else { part.channels };
+                    readings[count] = Reading { bytes, offset, step, quads: length.div_ceil(QUAD) };
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+
+    fn run(&self, inputs: &[&[u8]], output: &mut Tensor) -> TractResult<()> {
+        let mut output = output.try_as_plain_ram_mut()?;
+        let columns = self.columns();
+        let pixels = self.to.width / columns;
+        let plane = self.to.height * self.to.width;
+        for y in 0..self.to.height {
+            for column in 0..columns {
+                let mut readings = [Reading::default(); READINGS_MAX];
+                let count = self.readings(&inputs[..self.parts.len()], y, column, &mut readings);
+                let step = columns * self.to.stride();
+                let offset = self.to.offset(y as isize, column as isize);
+                let mut writing = match &self.target {
+                    Target::Bytes { quantizing, residual } => Writing::Bytes {
+                        bytes: output.as_slice_mut::<u8>()?,
+                        offset,
+                        step,
+                        quantizing,
+                        residual: residual.map(|Added { zero_point, factor }| Residual {
+                            bytes: inputs[self.parts.len()],
+                            offset,
+                            step,
+                            zero_point,
+                            factor,
+                        }),
+                    },
+                    Target::Floats { multipliers } => Writing::Floats {
+                        floats: output.as_slice_mut::<f32>()?,
+                        offset: y * self.to.width + column,
+                        step: columns,
+                        plane,
+                        channels: self.to.channels,
+                        multipliers,
+                    },
+                };
+                kernels::convolve(&self.weights, 0..self.weights.blocks(), &readings[..count], pixels, &mut writing);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Op for Int8Convolution {
+    fn name(&self) -> StaticName {
+        "Int8Convolution".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Int8Convolution {
+    not_out_of_plan!();
+
+    fn state(&self, _: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
+        Ok(Some(Box::new(Running { output: Recycled::new(self.output()?) })))
+    }
+}
+
+impl TypedOp for Int8Convolution {
+    as_op!();
+
+    fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(match self.target {
+            Target::Bytes { .. } => self.to.fact(),
+            Target::Floats { .. } => f32::fact([1, self.to.channels, self.to.height, self.to.width]),
+        }))
+    }
+}
+
+/// The output of one convolution of one running network.
+#[derive(Clone, Debug)]
+struct Running {
+    output: Recycled,
+}
+
+impl OpState for Running {
+    fn eval(&mut self, _: &EvalContext, op: &dyn Op, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let op = op.downcast_ref::<Int8Convolution>().context("the state of another operator")?;
+        let views = inputs.iter().map(|input| input.try_as_plain_ram()).collect::<TractResult<TVec<_>>>()?;
+        let bytes = views.iter().map(|view| view.as_slice::<u8>()).collect::<TractResult<TVec<_>>>()?;
+        let output = self.output.free();
+        op.run(&bytes, Arc::get_mut(output).context("the output is free")?)?;
+        Ok(tvec!(TValue::from_const(output.clone())))
+    }
+
+    fn reset_lanes(&mut self, _: &[LaneId]) -> TractResult<()> {
+        Ok(())
+    }
+}

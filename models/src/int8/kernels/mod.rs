@@ -1,0 +1,370 @@
+//! Direct int8 convolution of rows of pixels: the only module with `unsafe`, one kernel an instruction set.
+//!
+//! A kernel computes one row of output pixels for blocks of [`BLOCK`] output channels. What an output pixel reads is a list of stretches of
+//! consecutive input bytes ([`Reading`]): with the channels innermost (NHWC) and a border around the picture, one row of a 3x3 window is one
+//! stretch, and nothing is copied into columns first. Output pixel `i` reads its stretch `i * step` bytes further on, whatever `step` is: that
+//! gives strides, and every second pixel of a row whose input is upsampled, without a pass over memory.
+//!
+//! All kernels give the same bits. The sums are exact, [`Weights::pack`] refuses weights that could overflow an i32, and what becomes of a sum
+//! ([`quantize`] and one multiplication for floats) is written once.
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::fmt;
+
+/// Output channels that a kernel computes at once; the channels of a layer are filled up to a multiple of it with zero weights.
+pub(crate) const BLOCK: usize = 16;
+/// Input bytes that one multiply-accumulate step of a pixel takes.
+pub(crate) const QUAD: usize = 4;
+/// The most stretches that an output pixel reads.
+pub(crate) const READINGS_MAX: usize = 36;
+
+/// An instruction set that there is a kernel for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstructionSet {
+    /// 512-bit `vpdpbusd`.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    /// 256-bit `vpdpbusd` in its VEX form.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    /// 256-bit `vpmaddwd`.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Plain Rust.
+    Portable,
+}
+
+impl InstructionSet {
+    /// All that there are kernels for on this architecture, the fastest first.
+    pub const ALL: &[Self] = &[
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx512Vnni,
+        #[cfg(target_arch = "x86_64")]
+        Self::AvxVnni,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx2,
+        Self::Portable,
+    ];
+
+    /// Whether this processor has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => {
+                is_x86_feature_detected!("avx512vnni")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx2")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => is_x86_feature_detected!("avxvnni") && is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            Self::Portable => true,
+        }
+    }
+
+    /// The fastest that this processor has.
+    pub fn detect() -> Self {
+        *Self::ALL.iter().find(|set| set.is_available()).expect("the portable kernel runs everywhere")
+    }
+}
+
+impl fmt::Display for InstructionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => "AVX-512 VNNI",
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => "AVX-VNNI",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "AVX2",
+            Self::Portable => "portable",
+        })
+    }
+}
+
+/// The weights of a layer, in the order in which a kernel reads them.
+#[derive(Clone, Debug)]
+pub(crate) struct Weights {
+    set: InstructionSet,
+    /// Of each block of outputs, of each quad: what [`Kernel::pack_quad`] made of it.
+    packed: Vec<u8>,
+    /// What the sums start from, of each output channel, filled up to whole blocks.
+    start: Vec<i32>,
+    quads: usize,
+    blocks: usize,
+}
+
+impl Weights {
+    /// Packs weights for `set`.
+    ///
+    /// `rows` holds the weights of each output channel, in the order in which its inputs are read, each row a multiple of [`QUAD`] long;
+    /// `bias` is in units of the products; `zero_point` is the inputs'. `None` where a sum could overflow an i32.
+    pub(crate) fn pack(set: InstructionSet, rows: &[Vec<i8>], bias: &[i32], zero_point: u8) -> Option<Self> {
+        assert!(set.is_available(), "this processor has no {set}");
+        let length = rows.first()?.len();
+        assert!(length > 0 && length % QUAD == 0 && rows.iter().all(|row| row.len() == length) && rows.len() == bias.len());
+        let (quads, blocks) = (length / QUAD, rows.len().div_ceil(BLOCK));
+        let mut start = vec![0; blocks * BLOCK];
+        for ((row, &bias), start) in rows.iter().zip(bias).zip(&mut start) {
+            let sum: i64 = row.iter().map(|&w| i64::from(w)).sum();
+            let reach: i64 = row.iter().map(|&w| i64::from(w).abs() * 255).sum();
+            // Both what the sum starts from and everything on the way to its end stay within an i32, for signed and unsigned inputs.
+            let highest = reach + i64::from(bias).abs() + 255 * sum.abs();
+            i32::try_from(highest).ok()?;
+            *start = bias - (sum as i32) * i32::from(zero_point);
+            if set.reads_signed() {
+                *start += 128 * sum as i32;
+            }
+        }
+        let mut packed = Vec::new();
+        for block in rows.chunks(BLOCK) {
+            for quad in 0..quads {
+                let mut weights = [[0; QUAD]; BLOCK];
+                for (to, row) in weights.iter_mut().zip(block) {
+                    to.copy_from_slice(&row[quad * QUAD..][..QUAD]);
+                }
+                set.pack_quad(&weights, &mut packed);
+            }
+        }
+        Some(Self { set, packed, start, quads, blocks })
+    }
+
+    /// How many blocks of [`BLOCK`] output channels there are.
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// How much memory they take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.packed.len() + 4 * self.start.len()
+    }
+}
+
+impl InstructionSet {
+    /// Whether its kernel takes an input byte `v` as the signed `v - 128`.
+    fn reads_signed(self) -> bool {
+        false
+    }
+
+    /// Appends the weights of one quad of inputs to one block of outputs.
+    fn pack_quad(self, weights: &[[i8; QUAD]; BLOCK], packed: &mut Vec<u8>) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => x86::Avx2::pack_quad(weights, packed),
+            _ => packed.extend(weights.iter().flatten().map(|&w| w as u8)),
+        }
+    }
+}
+
+/// One stretch of input bytes: output pixel `i` of a row reads `4 * quads` bytes at `offset + i * step`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reading<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) offset: usize,
+    pub(crate) step: usize,
+    pub(crate) quads: usize,
+}
+
+/// Where the results of a row go, and what becomes of the sums first.
+#[derive(Debug)]
+pub(crate) enum Writing<'a> {
+    /// Pixel `i` gets the channels of all blocks at `offset + i * step`, as bytes.
+    Bytes { bytes: &'a mut [u8], offset: usize, step: usize, quantizing: &'a Quantizing, residual: Option<Residual<'a>> },
+    /// Pixel `i` gets channel `c` at `offset + i * step + (c - first) * plane`: the channels of block `block` on, as far as `floats` goes.
+    Floats { floats: &'a mut [f32], offset: usize, step: usize, plane: usize, channels: usize, multipliers: &'a [f32] },
+}
+
+/// From sums to bytes: `round(sum * multiplier + residual) + zero_point`, from `low` to 255, ties to even.
+#[derive(Clone, Debug)]
+pub(crate) struct Quantizing {
+    /// For each output channel, filled up to whole blocks.
+    pub(crate) multipliers: Vec<f32>,
+    /// Of the results.
+    pub(crate) zero_point: u8,
+    /// The zero point where the sums go through a ReLU, otherwise 0.
+    pub(crate) low: u8,
+}
+
+/// Bytes that are added to the results: pixel `i` gets `(byte - zero_point) * factor` of the bytes at `offset + i * step`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Residual<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) offset: usize,
+    pub(crate) step: usize,
+    pub(crate) zero_point: u8,
+    pub(crate) factor: f32,
+}
+
+/// Computes `pixels` output pixels of the blocks `blocks` of a layer.
+///
+/// # Panics
+/// If the readings are not what the weights were packed for, or anything lies outside of its slice.
+pub(crate) fn convolve(weights: &Weights, blocks: std::ops::Range<usize>, readings: &[Reading], pixels: usize, writing: &mut Writing) {
+    if pixels == 0 || blocks.is_empty() {
+        return;
+    }
+    assert!(blocks.end <= weights.blocks && readings.len() <= READINGS_MAX);
+    assert_eq!(readings.iter().map(|r| r.quads).sum::<usize>(), weights.quads);
+    let last = pixels - 1;
+    let inside = |offset: usize, step: usize, length: usize, whole: usize| {
+        last.checked_mul(step).and_then(|far| far.checked_add(offset)?.checked_add(length)).is_some_and(|end| end <= whole)
+    };
+    for reading in readings {
+        assert!(inside(reading.offset, reading.step, QUAD * reading.quads, reading.bytes.len()), "a pixel reads outside of its input");
+    }
+    match writing {
+        Writing::Bytes { bytes, offset, step, quantizing, residual } => {
+            assert!(inside(*offset, *step, blocks.end * BLOCK, bytes.len()), "a pixel is written outside of its output");
+            assert!(quantizing.multipliers.len() >= blocks.end * BLOCK);
+            if let Some(residual) = residual {
+                assert!(inside(residual.offset, residual.step, blocks.end * BLOCK, residual.bytes.len()));
+            }
+        }
+        Writing::Floats { floats, offset, step, plane, channels, multipliers } => {
+            assert!(*channels > 0 && *channels <= blocks.len() * BLOCK);
+            assert!(multipliers.len() >= blocks.end * BLOCK);
+            assert!(inside(*offset, *step, (*channels - 1) * *plane + 1, floats.len()), "a pixel is written outside of its output");
+        }
+    }
+    let row = Row { weights, blocks, readings, pixels };
+    match weights.set {
+        #[cfg(target_arch = "x86_64")]
+        set @ (InstructionSet::Avx512Vnni | InstructionSet::AvxVnni | InstructionSet::Avx2) => x86::convolve(set, &row, writing),
+        InstructionSet::Portable => portable::convolve(&row, writing),
+    }
+}
+
+/// One call's work, checked: every pixel of every reading lies inside of its bytes.
+struct Row<'a> {
+    weights: &'a Weights,
+    blocks: std::ops::Range<usize>,
+    readings: &'a [Reading<'a>],
+    pixels: usize,
+}
+
+/// The sums of `P` pixels for `V` blocks.
+type Sums<const P: usize, const V: usize> = [[[i32; BLOCK]; V]; P];
+
+/// How an instruction set sums products.
+trait Kernel {
+    /// Bytes of packed weights for one quad of one block.
+    const QUAD_BYTES: usize = BLOCK * QUAD;
+    /// Whether tiles of two blocks pay.
+    const TWO_BLOCKS: bool;
+
+    /// The sums of the pixels from `first` on, for `V` blocks from `block` on.
+    ///
+    /// # Safety
+    /// The processor has the instruction set; pixels `first` to `first + P - 1` are pixels of `row`, the blocks are the weights'.
+    #[expect(unsafe_code, reason = "it reads through pointers, with instructions that not every processor has")]
+    unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> Sums<P, V>;
+}
+
+/// Goes through a row in tiles.
+///
+/// # Safety
+/// The processor has `K`'s instructions.
+#[inline(always)]
+#[expect(unsafe_code, reason = "it calls the kernel")]
+unsafe fn go<K: Kernel>(row: &Row, writing: &mut Writing) {
+    let mut block = row.blocks.start;
+    while block < row.blocks.end {
+        let two = K::TWO_BLOCKS && block + 1 < row.blocks.end;
+        let mut first = 0;
+        while first < row.pixels {
+            let left = row.pixels - first;
+            // SAFETY: `first` plus the tile's width stays within the row, the blocks within the weights; the rest is the caller's promise.
+            unsafe {
+                first += match (two, left) {
+                    (true, 12) | (true, 20..) => tile::<K, 12, 2>(row, first, block, writing),
+                    (true, 8..) => tile::<K, 8, 2>(row, first, block, writing),
+                    (true, 6..) => tile::<K, 6, 2>(row, first, block, writing),
+                    (true, 4..) => tile::<K, 4, 2>(row, first, block, writing),
+                    (true, 2..) => tile::<K, 2, 2>(row, first, block, writing),
+                    (true, _) => tile::<K, 1, 2>(row, first, block, writing),
+                    (false, 16..) => tile::<K, 16, 1>(row, first, block, writing),
+                    (false, 8..) => tile::<K, 8, 1>(row, first, block, writing),
+                    (false, 4..) => tile::<K, 4, 1>(row, first, block, writing),
+                    (false, 2..) => tile::<K, 2, 1>(row, first, block, writing),
+                    (false, _) => tile::<K, 1, 1>(row, first, block, writing),
+                };
+            }
+        }
+        block += if two { 2 } else { 1 };
+    }
+}
+
+#[inline(always)]
+#[expect(unsafe_code, reason = "it calls the kernel")]
+unsafe fn tile<K: Kernel, const P: usize, const V: usize>(row: &Row, first: usize, block: usize, writing: &mut Writing) -> usize {
+    // SAFETY: the caller's promise.
+    let sums: Sums<P, V> = unsafe { K::sum::<P, V>(row, first, block) };
+    match writing {
+        Writing::Bytes { bytes, offset, step, quantizing, residual } => {
+            for (pixel, sums) in sums.iter().enumerate() {
+                for (v, sums) in sums.iter().enumerate() {
+                    let channel = (block + v) * BLOCK;
+                    let multipliers: &[f32; BLOCK] = quantizing.multipliers[channel..][..BLOCK].try_into().expect("a block");
+                    let added = residual.map(|r| {
+                        let bytes: &[u8; BLOCK] =
+                            r.bytes[r.offset + (first + pixel) * r.step + channel..][..BLOCK].try_into().expect("a block");
+                        (bytes, f32::from(r.zero_point), r.factor)
+                    });
+                    let to = &mut bytes[*offset + (first + pixel) * *step + channel..][..BLOCK];
+                    to.copy_from_slice(&quantize(sums, multipliers, added, f32::from(quantizing.zero_point), f32::from(quantizing.low)));
+                }
+            }
+        }
+        Writing::Floats { floats, offset, step, plane, channels, multipliers } => {
+            for v in 0..V {
+                let channel = (block + v) * BLOCK;
+                let relative = channel - row.blocks.start * BLOCK;
+                for lane in 0..BLOCK.min(channels.saturating_sub(relative)) {
+                    let multiplier = multipliers[channel + lane];
+                    let at = *offset + (relative + lane) * *plane + first * *step;
+                    for (pixel, sums) in sums.iter().enumerate() {
+                        floats[at + pixel * *step] = sums[v][lane] as f32 * multiplier;
+                    }
+                }
+            }
+        }
+    }
+    P
+}
+
+/// See [`Quantizing`].
+#[inline(always)]
+#[expect(unsafe_code, reason = "a checked conversion of a float that is known to fit costs as much as the rest")]
+fn quantize(
+    sums: &[i32; BLOCK],
+    multipliers: &[f32; BLOCK],
+    added: Option<(&[u8; BLOCK], f32, f32)>,
+    zero_point: f32,
+    low: f32,
+) -> [u8; BLOCK] {
+    let mut values = [0.0; BLOCK];
+    for ((value, &sum), &multiplier) in values.iter_mut().zip(sums).zip(multipliers) {
+        *value = sum as f32 * multiplier;
+    }
+    if let Some((bytes, zero_point, factor)) = added {
+        for (value, &byte) in values.iter_mut().zip(bytes) {
+            *value += (f32::from(byte) - zero_point) * factor;
+        }
+    }
+    values.map(|value| {
+        let value = value.round_ties_even() + zero_point;
+        // Comparisons in place of `max` and `min`: one instruction each, and a NaN ends at `low`.
+        let value = if value > low { value } else { low };
+        let value = if value < 255.0 { value } else { 255.0 };
+        // SAFETY: the value is a number from 0 to 255.
+        unsafe { value.to_int_unchecked::<i32>() as u8 }
+    })
+}
+
+#[cfg(test)]
+mod tests;
