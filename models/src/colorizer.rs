@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::plan;
 
 use crate::bins::{self, Decode};
 use crate::contract::{self, AB_SCALE, Contract, ContractError, LIGHTNESS, Output};
@@ -263,6 +264,15 @@ impl Colorizer {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn advance(&mut self, lightness: &Plane<f32>) -> Result<(), ModelError> {
+        self.advance_watched(lightness, |_, _| {})
+    }
+
+    /// [`advance`](Self::advance), with a call of `done` after each of the graph's operators, with the names of the node and of the operator: for
+    /// whoever measures them.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn advance_watched(&mut self, lightness: &Plane<f32>, mut done: impl FnMut(&str, &str)) -> Result<(), ModelError> {
         let (width, height) = (self.contract.width, self.contract.height);
         if (lightness.width, lightness.height) != (width, height) {
             return Err(ModelError::Shape { found_width: lightness.width, found_height: lightness.height, width, height });
@@ -275,7 +285,14 @@ impl Colorizer {
             .iter()
             .map(|&role| role.checked_sub(1).map_or_else(|| TValue::from_const(tensor.clone()), |i| carried[i].clone()))
             .collect();
-        let leaving = guarded(|| state.run(entering)).map_err(failed)?;
+        let run = || {
+            state.run_plan_with_eval(entering, |context, op_state, node, inputs| {
+                let outputs = plan::eval(context, op_state, node, inputs);
+                done(&node.name, &node.op.name());
+                outputs
+            })
+        };
+        let leaving = guarded(run).map_err(failed)?;
         for (carried, &at) in carried.iter_mut().zip(&output_order[1..]) {
             *carried = leaving[at].clone();
         }

@@ -95,8 +95,11 @@ fn quantize_row(row: &[f32], quantization: Quantization, output: &mut [u8], stri
     vectorized(
         #[inline(always)]
         || {
-            for (to, &value) in output.iter_mut().step_by(stride).zip(row) {
-                *to = quantization.byte(value);
+            // Said apart, it becomes a loop of vectors.
+            if stride == 1 {
+                output.iter_mut().zip(row).for_each(|(to, &value)| *to = quantization.byte(value));
+            } else {
+                output.iter_mut().step_by(stride).zip(row).for_each(|(to, &value)| *to = quantization.byte(value));
             }
         },
     );

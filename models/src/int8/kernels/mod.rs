@@ -247,11 +247,10 @@ struct Row<'a> {
     pixels: usize,
 }
 
-/// The sums of `P` pixels for `V` blocks.
-type Sums<const P: usize, const V: usize> = [[[i32; BLOCK]; V]; P];
-
 /// How an instruction set sums products.
 trait Kernel {
+    /// The sums of one pixel for one block: [`BLOCK`] numbers of 32 bits, in registers.
+    type Sums: Copy;
     /// Bytes of packed weights for one quad of one block.
     const QUAD_BYTES: usize = BLOCK * QUAD;
     /// Whether tiles of two blocks pay.
@@ -262,8 +261,31 @@ trait Kernel {
     /// # Safety
     /// The processor has the instruction set; pixels `first` to `first + P - 1` are pixels of `row`, the blocks are the weights'.
     #[expect(unsafe_code, reason = "it reads through pointers, with instructions that not every processor has")]
-    unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> Sums<P, V>;
+    unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> [[Self::Sums; V]; P];
+
+    /// What [`Quantizing`] and [`Residual`] say, for one pixel and one block: `added` holds the residual's bytes, their zero point and their factor.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    #[expect(unsafe_code, reason = "it takes instructions that not every processor has")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK];
+
+    /// Sums times multipliers.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    #[expect(unsafe_code, reason = "it takes instructions that not every processor has")]
+    unsafe fn scale(sums: Self::Sums, multipliers: &[f32; BLOCK]) -> [f32; BLOCK];
+
+    /// Rows to columns.
+    #[inline(always)]
+    fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+        std::array::from_fn(|column| std::array::from_fn(|row| rows[row][column]))
+    }
 }
+
+/// A residual's bytes for one pixel and one block, their zero point, and their factor.
+type Added<'a> = (&'a [u8; BLOCK], f32, f32);
 
 /// Goes through a row in tiles.
 ///
@@ -303,11 +325,11 @@ unsafe fn go<K: Kernel>(row: &Row, writing: &mut Writing) {
 #[expect(unsafe_code, reason = "it calls the kernel")]
 unsafe fn tile<K: Kernel, const P: usize, const V: usize>(row: &Row, first: usize, block: usize, writing: &mut Writing) -> usize {
     // SAFETY: the caller's promise.
-    let sums: Sums<P, V> = unsafe { K::sum::<P, V>(row, first, block) };
+    let sums = unsafe { K::sum::<P, V>(row, first, block) };
     match writing {
         Writing::Bytes { bytes, offset, step, quantizing, residual } => {
             for (pixel, sums) in sums.iter().enumerate() {
-                for (v, sums) in sums.iter().enumerate() {
+                for (v, &sums) in sums.iter().enumerate() {
                     let channel = (block + v) * BLOCK;
                     let multipliers: &[f32; BLOCK] = quantizing.multipliers[channel..][..BLOCK].try_into().expect("a block");
                     let added = residual.map(|r| {
@@ -315,8 +337,10 @@ unsafe fn tile<K: Kernel, const P: usize, const V: usize>(row: &Row, first: usiz
                             r.bytes[r.offset + (first + pixel) * r.step + channel..][..BLOCK].try_into().expect("a block");
                         (bytes, f32::from(r.zero_point), r.factor)
                     });
-                    let to = &mut bytes[*offset + (first + pixel) * *step + channel..][..BLOCK];
-                    to.copy_from_slice(&quantize(sums, multipliers, added, f32::from(quantizing.zero_point), f32::from(quantizing.low)));
+                    let to: &mut [u8; BLOCK] =
+                        (&mut bytes[*offset + (first + pixel) * *step + channel..][..BLOCK]).try_into().expect("a block");
+                    // SAFETY: the caller's promise.
+                    *to = unsafe { K::quantize(sums, multipliers, added, f32::from(quantizing.zero_point), f32::from(quantizing.low)) };
                 }
             }
         }
@@ -324,11 +348,18 @@ unsafe fn tile<K: Kernel, const P: usize, const V: usize>(row: &Row, first: usiz
             for v in 0..V {
                 let channel = (block + v) * BLOCK;
                 let relative = channel - row.blocks.start * BLOCK;
-                for lane in 0..BLOCK.min(channels.saturating_sub(relative)) {
-                    let multiplier = multipliers[channel + lane];
-                    let at = *offset + (relative + lane) * *plane + first * *step;
-                    for (pixel, sums) in sums.iter().enumerate() {
-                        floats[at + pixel * *step] = sums[v][lane] as f32 * multiplier;
+                let multipliers: &[f32; BLOCK] = multipliers[channel..][..BLOCK].try_into().expect("a block");
+                // SAFETY: the caller's promise.
+                let values: [[f32; BLOCK]; P] = std::array::from_fn(|pixel| unsafe { K::scale(sums[pixel][v], multipliers) });
+                let lanes = BLOCK.min(channels.saturating_sub(relative));
+                let at = *offset + relative * *plane + first * *step;
+                if *step == 1 && P % 4 == 0 {
+                    scatter_rows::<K, P>(&values, lanes, &mut floats[at..], *plane);
+                } else {
+                    for (pixel, values) in values.iter().enumerate() {
+                        for (lane, &value) in values[..lanes].iter().enumerate() {
+                            floats[at + lane * *plane + pixel * *step] = value;
+                        }
                     }
                 }
             }
@@ -337,33 +368,18 @@ unsafe fn tile<K: Kernel, const P: usize, const V: usize>(row: &Row, first: usiz
     P
 }
 
-/// See [`Quantizing`].
+/// Writes the first `lanes` channels of `P` consecutive pixels, each channel into a plane of its own. `P` is a multiple of four.
 #[inline(always)]
-#[expect(unsafe_code, reason = "a checked conversion of a float that is known to fit costs as much as the rest")]
-fn quantize(
-    sums: &[i32; BLOCK],
-    multipliers: &[f32; BLOCK],
-    added: Option<(&[u8; BLOCK], f32, f32)>,
-    zero_point: f32,
-    low: f32,
-) -> [u8; BLOCK] {
-    let mut values = [0.0; BLOCK];
-    for ((value, &sum), &multiplier) in values.iter_mut().zip(sums).zip(multipliers) {
-        *value = sum as f32 * multiplier;
-    }
-    if let Some((bytes, zero_point, factor)) = added {
-        for (value, &byte) in values.iter_mut().zip(bytes) {
-            *value += (f32::from(byte) - zero_point) * factor;
+fn scatter_rows<K: Kernel, const P: usize>(values: &[[f32; BLOCK]; P], lanes: usize, floats: &mut [f32], plane: usize) {
+    for lane in (0..lanes).step_by(4) {
+        for pixel in (0..P).step_by(4) {
+            let row = |row: usize| values[pixel + row][lane..][..4].try_into().expect("four lanes");
+            let columns = K::transpose([row(0), row(1), row(2), row(3)]);
+            for (column, values) in columns.iter().enumerate().take(lanes - lane) {
+                floats[(lane + column) * plane + pixel..][..4].copy_from_slice(values);
+            }
         }
     }
-    values.map(|value| {
-        let value = value.round_ties_even() + zero_point;
-        // Comparisons in place of `max` and `min`: one instruction each, and a NaN ends at `low`.
-        let value = if value > low { value } else { low };
-        let value = if value < 255.0 { value } else { 255.0 };
-        // SAFETY: the value is a number from 0 to 255.
-        unsafe { value.to_int_unchecked::<i32>() as u8 }
-    })
 }
 
 #[cfg(test)]

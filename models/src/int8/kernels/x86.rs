@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, InstructionSet, Kernel, QUAD, Row, Sums, Writing, go};
+use super::{Added, BLOCK, InstructionSet, Kernel, QUAD, Row, Writing, go};
 
 /// Runs the kernel of `set`.
 ///
@@ -55,13 +55,14 @@ unsafe fn quad_at(at: *const u8) -> i32 {
 struct Avx512Vnni;
 
 impl Kernel for Avx512Vnni {
+    type Sums = __m512i;
+
     const TWO_BLOCKS: bool = true;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> Sums<P, V> {
+    unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> [[Self::Sums; V]; P] {
         let block_bytes = row.weights.quads * Self::QUAD_BYTES;
-        let mut sums: Sums<P, V> = [[[0; BLOCK]; V]; P];
         // SAFETY: the readings of the pixels and the weights of the blocks were checked by `super::convolve`.
         unsafe {
             let mut weights: [*const u8; V] = std::array::from_fn(|v| row.weights.packed.as_ptr().add((block + v) * block_bytes));
@@ -82,13 +83,47 @@ impl Kernel for Avx512Vnni {
                     weights = weights.map(|w| w.add(Self::QUAD_BYTES));
                 }
             }
-            for (sums, accumulators) in sums.iter_mut().zip(accumulators) {
-                for (sums, accumulator) in sums.iter_mut().zip(accumulators) {
-                    _mm512_storeu_si512(sums.as_mut_ptr().cast(), accumulator);
-                }
-            }
+            accumulators
         }
-        sums
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+        let mut bytes = [0; BLOCK];
+        // SAFETY: the caller's promise; the pointers are those of arrays of 16 elements.
+        unsafe {
+            let sums = _mm512_cvtepi32_ps(sums);
+            let mut values = _mm512_mul_ps(sums, _mm512_loadu_ps(multipliers.as_ptr()));
+            if let Some((bytes, zero_point, factor)) = added {
+                let bytes = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast())));
+                let bytes = _mm512_mul_ps(_mm512_sub_ps(bytes, _mm512_set1_ps(zero_point)), _mm512_set1_ps(factor));
+                values = _mm512_add_ps(values, bytes);
+            }
+            let values = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
+            let values = _mm512_add_ps(values, _mm512_set1_ps(zero_point));
+            // The second operand is what a NaN becomes.
+            let values = _mm512_min_ps(_mm512_max_ps(values, _mm512_set1_ps(low)), _mm512_set1_ps(255.0));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(values)));
+        }
+        bytes
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn scale(sums: Self::Sums, multipliers: &[f32; BLOCK]) -> [f32; BLOCK] {
+        let mut values = [0.0; BLOCK];
+        // SAFETY: the caller's promise; the pointers are those of arrays of 16 elements.
+        unsafe {
+            let sums = _mm512_cvtepi32_ps(sums);
+            _mm512_storeu_ps(values.as_mut_ptr(), _mm512_mul_ps(sums, _mm512_loadu_ps(multipliers.as_ptr())));
+        }
+        values
+    }
+
+    #[inline(always)]
+    fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+        transpose(rows)
     }
 }
 
@@ -96,17 +131,73 @@ impl Kernel for Avx512Vnni {
 struct AvxVnni;
 
 impl Kernel for AvxVnni {
+    type Sums = Halves;
+
     const TWO_BLOCKS: bool = false;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> Sums<P, V> {
+    unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> [[Self::Sums; V]; P] {
         // SAFETY: the caller's promises are passed on; this processor has the instruction.
         unsafe { sum_by_halves(row, first, block, |sums, x, w| _mm256_dpbusd_avx_epi32(sums, x, w)) }
     }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+        // SAFETY: the caller's promise.
+        unsafe { quantize_by_halves(sums, multipliers, added, zero_point, low) }
+    }
+
+    #[inline(always)]
+    fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+        transpose(rows)
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn scale(sums: Self::Sums, multipliers: &[f32; BLOCK]) -> [f32; BLOCK] {
+        // SAFETY: the caller's promise.
+        unsafe { scale_by_halves(sums, multipliers) }
+    }
 }
 
-/// The sums of tiles of up to six pixels, eight lanes at a time: 16 registers hold no more.
+/// [`Kernel::quantize`] for AVX2.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+#[expect(unsafe_code, reason = "intrinsics and pointers")]
+unsafe fn quantize_by_halves(sums: Halves, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+    let mut bytes = [0; BLOCK];
+    // SAFETY: the caller's promise; the pointers are those of arrays of 16 elements, and each half has eight.
+    unsafe {
+        let half = |at: usize| {
+            let sums = _mm256_cvtepi32_ps(sums[at / 8]);
+            let mut values = _mm256_mul_ps(sums, _mm256_loadu_ps(multipliers.as_ptr().add(at)));
+            if let Some((bytes, zero_point, factor)) = added {
+                let bytes = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().add(at).cast())));
+                let bytes = _mm256_mul_ps(_mm256_sub_ps(bytes, _mm256_set1_ps(zero_point)), _mm256_set1_ps(factor));
+                values = _mm256_add_ps(values, bytes);
+            }
+            let values = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
+            let values = _mm256_add_ps(values, _mm256_set1_ps(zero_point));
+            // The second operand is what a NaN becomes.
+            let values = _mm256_min_ps(_mm256_max_ps(values, _mm256_set1_ps(low)), _mm256_set1_ps(255.0));
+            _mm256_cvttps_epi32(values)
+        };
+        // From 0 to 255 already, so nothing saturates; the packs go by halves of 128 bits, which the permutation undoes.
+        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(half(0), half(8)));
+        let packed = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+        _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
+    }
+    bytes
+}
+
+/// The sums of one pixel for the first and the second half of a block.
+type Halves = [__m256i; 2];
+
+/// The sums of a tile in groups of four pixels or one: 16 registers hold no more.
 ///
 /// # Safety
 /// As [`Kernel::sum`].
@@ -117,21 +208,24 @@ unsafe fn sum_by_halves<const P: usize, const V: usize>(
     first: usize,
     block: usize,
     accumulate: impl Fn(__m256i, __m256i, __m256i) -> __m256i + Copy,
-) -> Sums<P, V> {
-    const WIDE: usize = 4;
-    let mut sums: Sums<P, V> = [[[0; BLOCK]; V]; P];
+) -> [[Halves; V]; P] {
+    const GROUP: usize = 4;
+    // SAFETY: AVX is among the caller's instructions.
+    let mut sums = [[[unsafe { _mm256_setzero_si256() }; 2]; V]; P];
     for v in 0..V {
         let mut pixel = 0;
         while pixel < P {
             // SAFETY: the caller's promises; the pixels are the tile's.
             unsafe {
-                pixel += if pixel + WIDE <= P {
-                    halves::<WIDE>(row, first + pixel, block + v, accumulate, |p, s| sums[pixel + p][v] = s);
-                    WIDE
+                if pixel + GROUP <= P {
+                    let group = halves::<GROUP>(row, first + pixel, block + v, accumulate);
+                    sums[pixel..][..GROUP].iter_mut().zip(group).for_each(|(sums, group)| sums[v] = group);
+                    pixel += GROUP;
                 } else {
-                    halves::<1>(row, first + pixel, block + v, accumulate, |p, s| sums[pixel + p][v] = s);
-                    1
-                };
+                    let [alone] = halves::<1>(row, first + pixel, block + v, accumulate);
+                    sums[pixel][v] = alone;
+                    pixel += 1;
+                }
             }
         }
     }
@@ -145,8 +239,7 @@ unsafe fn halves<const P: usize>(
     first: usize,
     block: usize,
     accumulate: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
-    mut done: impl FnMut(usize, [i32; BLOCK]),
-) {
+) -> [Halves; P] {
     // SAFETY: the readings of the pixels and the weights of the block were checked by `super::convolve`.
     unsafe {
         let mut weights = row.weights.packed.as_ptr().add(block * row.weights.quads * BLOCK * QUAD);
@@ -166,12 +259,7 @@ unsafe fn halves<const P: usize>(
                 weights = weights.add(BLOCK * QUAD);
             }
         }
-        for (pixel, accumulators) in accumulators.iter().enumerate() {
-            let mut sums = [0; BLOCK];
-            _mm256_storeu_si256(sums.as_mut_ptr().cast(), accumulators[0]);
-            _mm256_storeu_si256(sums.as_mut_ptr().add(8).cast(), accumulators[1]);
-            done(pixel, sums);
-        }
+        accumulators
     }
 }
 
@@ -188,49 +276,63 @@ impl Avx2 {
 }
 
 impl Kernel for Avx2 {
+    type Sums = Halves;
+
     const QUAD_BYTES: usize = 2 * BLOCK * QUAD;
     const TWO_BLOCKS: bool = true;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> Sums<P, V> {
-        let mut sums: Sums<P, V> = [[[0; BLOCK]; V]; P];
-        let mut pixel = 0;
-        while pixel < P {
-            // SAFETY: the caller's promises; the pixels are the tile's.
-            unsafe {
-                let group = |wide: usize| V * wide <= 5 && pixel + wide <= P;
-                let mut put = |p: usize, s: [[i32; BLOCK]; V]| sums[pixel + p] = s;
-                pixel += if group(4) {
-                    Self::pairs::<4, V>(row, first + pixel, block, &mut put);
-                    4
-                } else if group(2) {
-                    Self::pairs::<2, V>(row, first + pixel, block, &mut put);
-                    2
+    unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> [[Self::Sums; V]; P] {
+        // SAFETY: the caller's promises; the pixels are the tile's.
+        unsafe {
+            let mut sums = [[[_mm256_setzero_si256(); 2]; V]; P];
+            let mut pixel = 0;
+            while pixel < P {
+                if V == 1 && pixel + 4 <= P {
+                    sums[pixel..][..4].copy_from_slice(&Self::pairs::<4, V>(row, first + pixel, block));
+                    pixel += 4;
+                } else if pixel + 2 <= P {
+                    sums[pixel..][..2].copy_from_slice(&Self::pairs::<2, V>(row, first + pixel, block));
+                    pixel += 2;
                 } else {
-                    Self::pairs::<1, V>(row, first + pixel, block, &mut put);
-                    1
-                };
+                    sums[pixel..][..1].copy_from_slice(&Self::pairs::<1, V>(row, first + pixel, block));
+                    pixel += 1;
+                }
             }
+            sums
         }
-        sums
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+        // SAFETY: the caller's promise.
+        unsafe { quantize_by_halves(sums, multipliers, added, zero_point, low) }
+    }
+
+    #[inline(always)]
+    fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+        transpose(rows)
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn scale(sums: Self::Sums, multipliers: &[f32; BLOCK]) -> [f32; BLOCK] {
+        // SAFETY: the caller's promise.
+        unsafe { scale_by_halves(sums, multipliers) }
     }
 }
 
 impl Avx2 {
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn pairs<const P: usize, const V: usize>(
-        row: &Row,
-        first: usize,
-        block: usize,
-        done: &mut impl FnMut(usize, [[i32; BLOCK]; V]),
-    ) {
+    unsafe fn pairs<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> [[Halves; V]; P] {
         let block_bytes = row.weights.quads * Self::QUAD_BYTES;
         // SAFETY: the readings of the pixels and the weights of the blocks were checked by `super::convolve`.
         unsafe {
             let mut weights: [*const u8; V] = std::array::from_fn(|v| row.weights.packed.as_ptr().add((block + v) * block_bytes));
-            let start: [[__m256i; 2]; V] = std::array::from_fn(|v| {
+            let start: [Halves; V] = std::array::from_fn(|v| {
                 let start = row.weights.start.as_ptr().add((block + v) * BLOCK);
                 [_mm256_loadu_si256(start.cast()), _mm256_loadu_si256(start.add(8).cast())]
             });
@@ -254,14 +356,41 @@ impl Avx2 {
                     weights = weights.map(|w| w.add(Self::QUAD_BYTES));
                 }
             }
-            for (pixel, accumulators) in accumulators.iter().enumerate() {
-                let mut sums = [[0_i32; BLOCK]; V];
-                for (sums, halves) in sums.iter_mut().zip(accumulators) {
-                    _mm256_storeu_si256(sums.as_mut_ptr().cast(), halves[0]);
-                    _mm256_storeu_si256(sums.as_mut_ptr().add(8).cast(), halves[1]);
-                }
-                done(pixel, sums);
-            }
+            accumulators
         }
     }
+}
+
+/// [`Kernel::scale`] for AVX2.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+#[expect(unsafe_code, reason = "intrinsics and pointers")]
+unsafe fn scale_by_halves(sums: Halves, multipliers: &[f32; BLOCK]) -> [f32; BLOCK] {
+    let mut values = [0.0; BLOCK];
+    for (half, sums) in sums.into_iter().enumerate() {
+        // SAFETY: the caller's promise; the pointers are those of arrays of 16 elements, and each half has eight.
+        unsafe {
+            let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(multipliers.as_ptr().add(8 * half)));
+            _mm256_storeu_ps(values.as_mut_ptr().add(8 * half), scaled);
+        }
+    }
+    values
+}
+
+/// Rows to columns, with instructions that every x86-64 has.
+#[inline(always)]
+#[expect(unsafe_code, reason = "intrinsics and pointers")]
+fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    let mut columns = [[0.0; 4]; 4];
+    // SAFETY: SSE is part of x86-64; the pointers are those of arrays of four elements.
+    unsafe {
+        let [mut a, mut b, mut c, mut d] = rows.each_ref().map(|row| _mm_loadu_ps(row.as_ptr()));
+        _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+        for (column, values) in columns.iter_mut().zip([a, b, c, d]) {
+            _mm_storeu_ps(column.as_mut_ptr(), values);
+        }
+    }
+    columns
 }
