@@ -96,10 +96,10 @@ impl Int8Convolution {
             })
             .collect();
         let bias: Vec<i32> = outputs.iter().map(|output| output.bias).collect();
-        let weights = Arc::new(Weights::pack(set, &rows, &bias, input.zero_point)?);
+        let weights = Arc::new(Weights::pack(set, &rows, &bias, input.meaning.zero_point)?);
         let factor = quantized.as_ref().map_or(1.0, |(quantization, ..)| quantization.factor);
         // Channels that only fill up a block become the zero point.
-        let mut multipliers: Vec<f32> = outputs.iter().map(|output| input.scale * output.scale * factor).collect();
+        let mut multipliers: Vec<f32> = outputs.iter().map(|output| input.meaning.scale * output.scale * factor).collect();
         multipliers.resize(weights.blocks() * BLOCK, 0.0);
         if multipliers.iter().any(|m| !m.is_finite()) {
             return None;
@@ -107,7 +107,8 @@ impl Int8Convolution {
         let target = match quantized {
             Some((quantization, relu, residual)) => {
                 let low = if relu { quantization.zero_point } else { 0 };
-                let residual = residual.map(|view| Added { zero_point: view.zero_point, factor: view.scale * quantization.factor });
+                let residual =
+                    residual.map(|view| Added { zero_point: view.meaning.zero_point, factor: view.meaning.scale * quantization.factor });
                 if residual.is_some_and(|residual| !residual.factor.is_finite()) {
                     return None;
                 }

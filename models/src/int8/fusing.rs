@@ -8,9 +8,8 @@ use tract_onnx::tract_core::ops::konst::Const;
 
 use super::convolution::Int8Convolution;
 use super::kernels::InstructionSet;
-use super::layout::Layout;
 use super::packing::{Packing, Unpacking};
-use super::reading::{self, Findings, Making, Part, Source, View};
+use super::reading::{self, Findings, Making, Part, Picture, View};
 
 /// What became of a graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -48,28 +47,18 @@ pub(crate) fn fuse(model: &TypedModel, set: InstructionSet) -> TractResult<(Type
         let outlet = wiring.to.add_source(&node.name, node.outputs[0].fact.clone())?;
         wiring.plain.insert(*input, outlet);
     }
+    let mut pictures = findings.pictures.iter().enumerate().peekable();
     for &id in &order {
         let node = model.node(id);
-        if needs.stored.contains(&id) {
-            let (op, inputs): (Box<dyn TypedOp>, Vec<OutletId>) = match &findings.makings[&id] {
-                Making::Convolution { convolution, residual, .. } => {
-                    let op = operators.stored[&id].clone();
-                    let found = &findings.convolutions[convolution];
-                    fused.add(&model.node(*convolution).name, found, &op);
-                    let parts = found.input.parts.iter().chain(residual.iter().flat_map(|view| &view.parts));
-                    (Box::new(op), wiring.pictures(parts))
+        while let Some((index, picture)) = pictures.next_if(|(_, picture)| picture.node == id) {
+            if needs.stored.contains(&index) {
+                let (op, inputs) = operators.making(index, picture, &findings, &wiring);
+                if let Making::Convolution { convolution, .. } = picture.making {
+                    fused.add(&model.node(convolution).name, &findings.convolutions[&convolution], &operators.stored[&index]);
                 }
-                Making::Packing { sources, quantization } => {
-                    let inputs = sources.iter().flat_map(|source| match source {
-                        Source::Floats { outlet, .. } => vec![wiring.plain[outlet]],
-                        Source::Bytes { view } => wiring.pictures(&view.parts),
-                    });
-                    let inputs = inputs.collect();
-                    (Box::new(Packing::new(sources, *quantization, stored(&findings, id))), inputs)
-                }
-            };
-            let outlet = wiring.to.wire_node(format!("{}.stored", node.name), op, &inputs)?[0];
-            wiring.stored.insert(id, outlet);
+                let outlet = wiring.to.wire_node(format!("{}.stored.{index}", node.name), op, &inputs)?[0];
+                wiring.stored.insert(index, outlet);
+            }
         }
         if !needs.plain.contains(&id) || wiring.plain.contains_key(&OutletId::new(id, 0)) {
             continue;
@@ -103,10 +92,6 @@ pub(crate) fn fuse(model: &TypedModel, set: InstructionSet) -> TractResult<(Type
     Ok((wiring.to, fused))
 }
 
-fn stored(findings: &Findings, id: usize) -> Layout {
-    findings.bytes[&id].parts[0].stored
-}
-
 impl Fused {
     fn add(&mut self, name: &str, convolution: &reading::Convolution, op: &Int8Convolution) {
         self.convolutions.push(name.to_owned());
@@ -117,7 +102,7 @@ impl Fused {
 
 /// The operators of the convolutions that are fused, made once.
 struct Operators {
-    /// By QuantizeLinear node.
+    /// By picture.
     stored: HashMap<usize, Int8Convolution>,
     /// By convolution node.
     floats: HashMap<usize, Int8Convolution>,
@@ -128,19 +113,15 @@ impl Operators {
     fn new(model: &TypedModel, findings: &mut Findings, set: InstructionSet) -> Self {
         let mut operators = Self { stored: HashMap::new(), floats: HashMap::new() };
         let mut ended = HashSet::new();
-        for (&id, making) in &mut findings.makings {
-            let Making::Convolution { convolution, residual, relu, quantization } = making else { continue };
-            let quantization = *quantization;
-            match Int8Convolution::new(&findings.convolutions[convolution], Some((quantization, *relu, residual.as_ref())), set) {
+        for (index, picture) in findings.pictures.iter_mut().enumerate() {
+            let Making::Convolution { convolution, residual, relu } = &picture.making else { continue };
+            let quantized = Some((picture.quantization, *relu, residual.as_ref()));
+            match Int8Convolution::new(&findings.convolutions[convolution], quantized, set) {
                 Some(op) => {
-                    operators.stored.insert(id, op);
+                    operators.stored.insert(index, op);
                     ended.insert(*convolution);
                 }
-                None => {
-                    let channels = findings.bytes[&id].channels();
-                    let sources = vec![Source::Floats { outlet: model.node(id).inputs[0], channels }];
-                    *making = Making::Packing { sources, quantization };
-                }
+                None => picture.making = Making::Floats { outlet: model.node(picture.node).inputs[0] },
             }
         }
         for (&id, convolution) in findings.convolutions.iter().filter(|(id, _)| !ended.contains(*id)) {
@@ -150,36 +131,37 @@ impl Operators {
         }
         operators
     }
+
+    /// The operator that makes a picture, and what it reads.
+    fn making(&self, index: usize, picture: &Picture, findings: &Findings, wiring: &Wiring) -> (Box<dyn TypedOp>, Vec<OutletId>) {
+        let Picture { making, layout, quantization, .. } = picture;
+        match making {
+            Making::Convolution { convolution, residual, .. } => {
+                let parts = findings.convolutions[convolution].input.parts.iter();
+                (Box::new(self.stored[&index].clone()), wiring.pictures(parts.chain(residual.iter().flat_map(|view| &view.parts))))
+            }
+            Making::Floats { outlet } => (Box::new(Packing::of_floats(*quantization, *layout)), vec![wiring.plain[outlet]]),
+            Making::Bytes { part, meaning } => {
+                (Box::new(Packing::of_bytes(*part, *meaning, *quantization, *layout)), vec![wiring.stored[&part.picture]])
+            }
+        }
+    }
 }
 
 /// What has to be computed, and in which form.
 struct Needs {
     /// Nodes whose outputs are read as Tract's tensors.
     plain: HashSet<usize>,
-    /// QuantizeLinear nodes whose bytes are read as stored pictures.
+    /// Pictures that are read.
     stored: HashSet<usize>,
 }
 
 impl Needs {
     fn new(model: &TypedModel, order: &[usize], findings: &Findings, operators: &Operators) -> Self {
         let mut needs = Self { plain: model.outputs.iter().map(|output| output.node).collect(), stored: HashSet::new() };
+        let mut pictures = findings.pictures.iter().enumerate().rev().peekable();
         for &id in order.iter().rev() {
-            if needs.stored.contains(&id) {
-                match &findings.makings[&id] {
-                    Making::Convolution { convolution, residual, .. } => {
-                        needs.pictures(&findings.convolutions[convolution].input);
-                        residual.iter().for_each(|view| needs.pictures(view));
-                    }
-                    Making::Packing { sources, .. } => {
-                        for source in sources {
-                            match source {
-                                Source::Floats { outlet, .. } => drop(needs.plain.insert(outlet.node)),
-                                Source::Bytes { view } => needs.pictures(view),
-                            }
-                        }
-                    }
-                }
-            }
+            // What reads a node comes behind it in the order, so all that is needed of it is known by now.
             if needs.plain.contains(&id) {
                 if operators.floats.contains_key(&id) {
                     needs.pictures(&findings.convolutions[&id].input);
@@ -189,12 +171,25 @@ impl Needs {
                     needs.plain.extend(model.node(id).inputs.iter().map(|input| input.node));
                 }
             }
+            while let Some((index, picture)) = pictures.next_if(|(_, picture)| picture.node == id) {
+                if !needs.stored.contains(&index) {
+                    continue;
+                }
+                match &picture.making {
+                    Making::Convolution { convolution, residual, .. } => {
+                        needs.pictures(&findings.convolutions[convolution].input);
+                        residual.iter().for_each(|view| needs.pictures(view));
+                    }
+                    Making::Floats { outlet } => drop(needs.plain.insert(outlet.node)),
+                    Making::Bytes { part, .. } => drop(needs.stored.insert(part.picture)),
+                }
+            }
         }
         needs
     }
 
     fn pictures(&mut self, view: &View) {
-        self.stored.extend(view.parts.iter().map(|part| part.producer));
+        self.stored.extend(view.parts.iter().map(|part| part.picture));
     }
 }
 
@@ -202,12 +197,12 @@ impl Needs {
 struct Wiring {
     to: TypedModel,
     plain: HashMap<OutletId, OutletId>,
-    /// By QuantizeLinear node.
+    /// By picture.
     stored: HashMap<usize, OutletId>,
 }
 
 impl Wiring {
     fn pictures<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) -> Vec<OutletId> {
-        parts.into_iter().map(|part| self.stored[&part.producer]).collect()
+        parts.into_iter().map(|part| self.stored[&part.picture]).collect()
     }
 }

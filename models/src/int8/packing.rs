@@ -6,89 +6,60 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
 use super::layout::{Layout, Recycled};
-use super::reading::{Part, Quantization, Source, View};
+use super::reading::{Meaning, Part, Quantization, View};
 use crate::vector::vectorized;
 
-/// Puts channels side by side into one stored picture. Its inputs are what its pieces read, in their order.
-#[derive(Clone, Debug)]
+/// Makes a stored picture of floats, NCHW, or of another stored picture's bytes: its one input.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Packing {
-    pieces: Vec<Piece>,
+    from: From,
     quantization: Quantization,
     to: Layout,
 }
 
-/// Consecutive channels of a picture that is packed.
-#[derive(Clone, Debug)]
-enum Piece {
-    /// Floats, NCHW.
-    Floats { channels: usize },
-    /// Stored bytes, each replaced by what stands for it in a table.
-    Bytes { part: Part, table: Arc<[u8; 256]> },
-}
-
-// Tract compares operators to find nodes that do the same; it may take two of ours for different.
-impl PartialEq for Packing {
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other)
-    }
+/// What is packed.
+#[derive(Clone, Debug, PartialEq)]
+enum From {
+    Floats,
+    Bytes { part: Part, meaning: Meaning },
 }
 
 impl Eq for Packing {}
 
 impl Packing {
-    /// The operator for `sources` side by side, as bytes by `quantization`.
-    pub(super) fn new(sources: &[Source], quantization: Quantization, to: Layout) -> Self {
-        let pieces = sources
-            .iter()
-            .flat_map(|source| match source {
-                Source::Floats { channels, .. } => vec![Piece::Floats { channels: *channels }],
-                Source::Bytes { view } => {
-                    let table = Arc::new(quantization.table(view.scale, view.zero_point));
-                    view.parts.iter().map(|&part| Piece::Bytes { part, table: table.clone() }).collect()
-                }
-            })
-            .collect();
-        Self { pieces, quantization, to }
+    /// The packing of floats of the size of `to`.
+    pub(super) fn of_floats(quantization: Quantization, to: Layout) -> Self {
+        Self { from: From::Floats, quantization, to }
     }
 
-    fn run(&self, inputs: &[TValue], output: &mut [u8]) -> TractResult<()> {
+    /// The packing of the bytes of `part`, as they are stored.
+    pub(super) fn of_bytes(part: Part, meaning: Meaning, quantization: Quantization, to: Layout) -> Self {
+        Self { from: From::Bytes { part, meaning }, quantization, to }
+    }
+
+    fn run(&self, input: &TValue, output: &mut [u8]) -> TractResult<()> {
         let (stride, width) = (self.to.stride(), self.to.width);
-        let mut channel = 0;
-        for (piece, input) in self.pieces.iter().zip(inputs) {
-            match piece {
-                Piece::Floats { channels } => {
-                    let plain = input.try_as_plain_ram()?;
-                    let floats = plain.as_slice::<f32>()?;
-                    for (c, plane) in floats.chunks_exact(self.to.height * width).enumerate().take(*channels) {
-                        for (y, row) in plane.chunks_exact(width).enumerate() {
-                            let start = self.to.offset(y as isize, 0) + channel + c;
-                            quantize_row(row, self.quantization, &mut output[start..], stride);
-                        }
+        let plain = input.try_as_plain_ram()?;
+        match &self.from {
+            From::Floats => {
+                for (channel, plane) in plain.as_slice::<f32>()?.chunks_exact(self.to.height * width).enumerate() {
+                    for (y, row) in plane.chunks_exact(width).enumerate() {
+                        quantize_row(row, self.quantization, &mut output[self.to.offset(y as isize, 0) + channel..], stride);
                     }
-                    channel += channels;
                 }
-                Piece::Bytes { part, table } => {
-                    let plain = input.try_as_plain_ram()?;
-                    let bytes = plain.as_slice::<u8>()?;
-                    for y in 0..self.to.height {
-                        for x in 0..width {
-                            let from = &bytes[position(part, y, x)..][..part.channels];
-                            let to = &mut output[self.to.offset(y as isize, x as isize) + channel..][..part.channels];
-                            to.iter_mut().zip(from).for_each(|(to, &from)| *to = table[usize::from(from)]);
-                        }
+            }
+            From::Bytes { part, meaning } => {
+                let bytes = plain.as_slice::<u8>()?;
+                for y in 0..self.to.height as isize {
+                    for x in 0..width as isize {
+                        let from = &bytes[part.stored.offset(y, x) + part.first..][..part.channels];
+                        requantize(from, *meaning, self.quantization, &mut output[self.to.offset(y, x)..][..part.channels]);
                     }
-                    channel += part.channels;
                 }
             }
         }
         Ok(())
     }
-}
-
-/// Where a part's channels of the pixel at (`y`, `x`) of its view start.
-fn position(part: &Part, y: usize, x: usize) -> usize {
-    let halved = |at: usize| if part.upsampled { at / 2 } else { at } as isize;
-    part.stored.offset(halved(y), halved(x)) + part.first
 }
 
 fn quantize_row(row: &[f32], quantization: Quantization, output: &mut [u8], stride: usize) {
@@ -102,6 +73,13 @@ fn quantize_row(row: &[f32], quantization: Quantization, output: &mut [u8], stri
                 output.iter_mut().step_by(stride).zip(row).for_each(|(to, &value)| *to = quantization.byte(value));
             }
         },
+    );
+}
+
+fn requantize(from: &[u8], meaning: Meaning, quantization: Quantization, to: &mut [u8]) {
+    vectorized(
+        #[inline(always)]
+        || to.iter_mut().zip(from).for_each(|(to, &byte)| *to = quantization.byte(meaning.value(byte))),
     );
 }
 
@@ -144,7 +122,7 @@ impl Unpacking {
     }
 
     fn run(&self, inputs: &[TValue], output: &mut [f32]) -> TractResult<()> {
-        let View { parts, scale, zero_point, height, width } = &self.view;
+        let View { parts, meaning, height, width } = &self.view;
         let plane = height * width;
         let mut first = 0;
         for (part, input) in parts.iter().zip(inputs) {
@@ -152,9 +130,10 @@ impl Unpacking {
             let bytes = plain.as_slice::<u8>()?;
             for y in 0..*height {
                 for x in 0..*width {
-                    let from = &bytes[position(part, y, x)..][..part.channels];
+                    let halved = |at: usize| if part.upsampled { at / 2 } else { at } as isize;
+                    let from = &bytes[part.stored.offset(halved(y), halved(x)) + part.first..][..part.channels];
                     for (channel, &byte) in from.iter().enumerate() {
-                        output[(first + channel) * plane + y * width + x] = (f32::from(byte) - f32::from(*zero_point)) * scale;
+                        output[(first + channel) * plane + y * width + x] = meaning.value(byte);
                     }
                 }
             }
@@ -200,7 +179,7 @@ impl OpState for Running {
         let tensor = Arc::get_mut(output).context("the output is free")?;
         let mut plain = tensor.try_as_plain_ram_mut()?;
         if let Some(op) = op.downcast_ref::<Packing>() {
-            op.run(&inputs, plain.as_slice_mut::<u8>()?)?;
+            op.run(&inputs[0], plain.as_slice_mut::<u8>()?)?;
         } else {
             op.downcast_ref::<Unpacking>().context("the state of another operator")?.run(&inputs, plain.as_slice_mut::<f32>()?)?;
         }
