@@ -11,6 +11,7 @@ use tract_onnx::tract_core::plan;
 
 use crate::bins::{self, Decode};
 use crate::contract::{self, AB_SCALE, Contract, ContractError, LIGHTNESS, Output};
+use crate::crew::Crew;
 use crate::int8::{self, Fused, InstructionSet};
 use crate::planes::{Chroma, Plane};
 
@@ -98,6 +99,8 @@ pub struct Colorizer {
     name: String,
     contract: Contract,
     fused: Fused,
+    /// Where a step runs, if more than one thread shares it.
+    crew: Option<Crew>,
     state: State,
     /// Of each of the graph's inputs, which of the contract's it is: 0 is the lightness, `n` is state `n - 1`.
     inputs: Vec<usize>,
@@ -198,6 +201,7 @@ impl Colorizer {
             lightness: Arc::new(zero(&[1, 1, contract.height, contract.width])?),
             contract,
             fused,
+            crew: Crew::new(runtime.threads).map_err(graph)?,
             state,
             inputs: input_roles,
             output_order,
@@ -272,12 +276,12 @@ impl Colorizer {
     ///
     /// # Errors
     /// As [`step`](Self::step).
-    pub fn advance_watched(&mut self, lightness: &Plane<f32>, mut done: impl FnMut(&str, &str)) -> Result<(), ModelError> {
+    pub fn advance_watched(&mut self, lightness: &Plane<f32>, mut done: impl FnMut(&str, &str) + Send) -> Result<(), ModelError> {
         let (width, height) = (self.contract.width, self.contract.height);
         if (lightness.width, lightness.height) != (width, height) {
             return Err(ModelError::Shape { found_width: lightness.width, found_height: lightness.height, width, height });
         }
-        let Self { name, state, inputs, output_order, lightness: tensor, carried, raw, .. } = self;
+        let Self { name, crew, state, inputs, output_order, lightness: tensor, carried, raw, .. } = self;
         let failed = |cause: String| ModelError::Run { name: name.clone(), cause };
         write(tensor, lightness).map_err(|e| failed(format!("{e:#}")))?;
         // A list of Tract's own that needs no memory for up to four inputs.
@@ -292,7 +296,11 @@ impl Colorizer {
                 outputs
             })
         };
-        let leaving = guarded(run).map_err(failed)?;
+        let leaving = match crew {
+            Some(crew) => crew.run(|| guarded(run)),
+            None => guarded(run),
+        }
+        .map_err(failed)?;
         for (carried, &at) in carried.iter_mut().zip(&output_order[1..]) {
             *carried = leaving[at].clone();
         }
@@ -369,7 +377,7 @@ fn floats(value: &TValue) -> &[f32] {
 fn prepare(proto: &ModelProto, runtime: Runtime) -> TractResult<(Plan, Fused)> {
     let model = tract_onnx::onnx().model_for_proto_model(proto)?.into_typed()?;
     let (model, fused) = if runtime.fused {
-        int8::fuse(&model, runtime.instruction_set.unwrap_or_else(InstructionSet::detect))?
+        int8::fuse(&model, runtime.instruction_set.unwrap_or_else(InstructionSet::detect), runtime.threads.get())?
     } else {
         (model, Fused::default())
     };

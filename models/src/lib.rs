@@ -8,6 +8,7 @@ pub mod color;
 pub mod colorizer;
 mod composer;
 pub mod contract;
+mod crew;
 mod guide;
 mod int8;
 pub mod painter;

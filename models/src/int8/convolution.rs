@@ -1,5 +1,6 @@
 //! The fused convolution: bytes in; bytes or floats out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
@@ -19,6 +20,8 @@ pub(super) struct Int8Convolution {
     /// The output's channels, height and width.
     to: Layout,
     target: Target,
+    /// How many threads of the surrounding pool share the work.
+    threads: usize,
 }
 
 /// What the sums become.
@@ -82,6 +85,7 @@ impl Int8Convolution {
         convolution: &reading::Convolution,
         quantized: Option<(reading::Quantization, bool, Option<&View>)>,
         set: InstructionSet,
+        threads: usize,
     ) -> Option<Self> {
         let reading::Convolution { input, outputs, kernel, stride, height, width } = convolution;
         if !readable(input, *kernel, *stride) {
@@ -117,7 +121,7 @@ impl Int8Convolution {
             None => Target::Floats { multipliers: Arc::new(multipliers) },
         };
         let to = Layout { channels: outputs.len(), height: *height, width: *width };
-        Some(Self { parts: input.parts.clone(), kernel: *kernel, stride: *stride, weights, to, target })
+        Some(Self { parts: input.parts.clone(), kernel: *kernel, stride: *stride, weights, to, target, threads })
     }
 
     /// How much memory its packed weights take, in bytes.
@@ -163,43 +167,66 @@ impl Int8Convolution {
 
     fn run(&self, inputs: &[&[u8]], output: &mut Tensor) -> TractResult<()> {
         let mut output = output.try_as_plain_ram_mut()?;
-        let columns = self.columns();
-        let pixels = self.to.width / columns;
-        let plane = self.to.height * self.to.width;
-        for y in 0..self.to.height {
-            for column in 0..columns {
-                let mut readings = [Reading::default(); READINGS_MAX];
-                let count = self.readings(&inputs[..self.parts.len()], y, column, &mut readings);
-                let step = columns * self.to.stride();
-                let offset = self.to.offset(y as isize, column as isize);
-                let mut writing = match &self.target {
-                    Target::Bytes { quantizing, residual } => Writing::Bytes {
-                        bytes: output.as_slice_mut::<u8>()?,
-                        offset,
-                        step,
-                        quantizing,
-                        residual: residual.map(|Added { zero_point, factor }| Residual {
+        let (rows, blocks) = (0..self.to.height, 0..self.weights.blocks());
+        let pixels = self.to.width / self.columns();
+        match &self.target {
+            Target::Bytes { quantizing, residual } => {
+                let row = self.to.row();
+                let inner = &mut output.as_slice_mut::<u8>()?[row..][..self.to.height * row];
+                share(self.threads, rows, row, inner, &|rows: Range<usize>, bytes: &mut [u8]| {
+                    let start = self.to.offset(rows.start as isize, -1);
+                    self.each_row(inputs, rows, |y, column, readings| {
+                        let place = self.to.offset(y as isize, column as isize);
+                        let step = self.columns() * self.to.stride();
+                        let residual = residual.map(|Added { zero_point, factor }| Residual {
                             bytes: inputs[self.parts.len()],
-                            offset,
+                            offset: place,
                             step,
                             zero_point,
                             factor,
-                        }),
-                    },
-                    Target::Floats { multipliers } => Writing::Floats {
-                        floats: output.as_slice_mut::<f32>()?,
-                        offset: y * self.to.width + column,
-                        step: columns,
-                        plane,
-                        channels: self.to.channels,
-                        multipliers,
-                    },
-                };
-                kernels::convolve(&self.weights, 0..self.weights.blocks(), &readings[..count], pixels, &mut writing);
+                        });
+                        let mut writing = Writing::Bytes { bytes, offset: place - start, step, quantizing, residual };
+                        kernels::convolve(&self.weights, blocks.clone(), readings, pixels, &mut writing);
+                    });
+                });
+            }
+            // The rows of a plane belong to one channel, so here the channels are shared.
+            Target::Floats { multipliers } => {
+                let plane = self.to.height * self.to.width;
+                share(self.threads, blocks, BLOCK * plane, output.as_slice_mut::<f32>()?, &|blocks: Range<usize>, floats: &mut [f32]| {
+                    let channels = floats.len() / plane;
+                    self.each_row(inputs, rows.clone(), |y, column, readings| {
+                        let (offset, step) = (y * self.to.width + column, self.columns());
+                        let mut writing = Writing::Floats { floats, offset, step, plane, channels, multipliers };
+                        kernels::convolve(&self.weights, blocks.clone(), readings, pixels, &mut writing);
+                    });
+                });
             }
         }
         Ok(())
     }
+
+    /// Calls `work` for each row, and in it for each column to start from, with what the pixels from there on read.
+    fn each_row(&self, inputs: &[&[u8]], rows: Range<usize>, mut work: impl FnMut(usize, usize, &[Reading])) {
+        for y in rows {
+            for column in 0..self.columns() {
+                let mut readings = [Reading::default(); READINGS_MAX];
+                let count = self.readings(&inputs[..self.parts.len()], y, column, &mut readings);
+                work(y, column, &readings[..count]);
+            }
+        }
+    }
+}
+
+/// Does `work` on all of `items`, of which each has `size` elements of `output` (the last may have fewer), with up to `threads` threads.
+fn share<T: Send>(threads: usize, items: Range<usize>, size: usize, output: &mut [T], work: &(impl Fn(Range<usize>, &mut [T]) + Sync)) {
+    if threads < 2 || items.len() < 2 {
+        return work(items, output);
+    }
+    let here = threads / 2;
+    let middle = items.start + items.len() * here / threads;
+    let (first, second) = output.split_at_mut((middle - items.start) * size);
+    rayon::join(|| share(here, items.start..middle, size, first, work), || share(threads - here, middle..items.end, size, second, work));
 }
 
 impl Op for Int8Convolution {

@@ -26,14 +26,15 @@ pub struct Fused {
     pub weight_bytes: usize,
 }
 
-/// `model` with everything fused that is proven to be what our operators compute, and the list of it.
+/// `model` with everything fused that is proven to be what our operators compute, and the list of it. With more than one thread, the model has to
+/// run inside of a pool of so many.
 ///
 /// # Errors
 /// Tract's, if it refuses a node.
-pub(crate) fn fuse(model: &TypedModel, set: InstructionSet) -> TractResult<(TypedModel, Fused)> {
+pub(crate) fn fuse(model: &TypedModel, set: InstructionSet, threads: usize) -> TractResult<(TypedModel, Fused)> {
     let order = model.eval_order()?;
     let mut findings = reading::read(model, &order)?;
-    let operators = Operators::new(model, &mut findings, set);
+    let operators = Operators::new(model, &mut findings, set, threads);
     let needs = Needs::new(model, &order, &findings, &operators);
     let mut fused = Fused { instruction_set: set.to_string(), ..Fused::default() };
     let mut wiring = Wiring {
@@ -110,13 +111,13 @@ struct Operators {
 
 impl Operators {
     /// Makes them, and turns the making of bytes by a convolution that cannot be one of ours into the packing of its floats.
-    fn new(model: &TypedModel, findings: &mut Findings, set: InstructionSet) -> Self {
+    fn new(model: &TypedModel, findings: &mut Findings, set: InstructionSet, threads: usize) -> Self {
         let mut operators = Self { stored: HashMap::new(), floats: HashMap::new() };
         let mut ended = HashSet::new();
         for (index, picture) in findings.pictures.iter_mut().enumerate() {
             let Making::Convolution { convolution, residual, relu } = &picture.making else { continue };
             let quantized = Some((picture.quantization, *relu, residual.as_ref()));
-            match Int8Convolution::new(&findings.convolutions[convolution], quantized, set) {
+            match Int8Convolution::new(&findings.convolutions[convolution], quantized, set, threads) {
                 Some(op) => {
                     operators.stored.insert(index, op);
                     ended.insert(*convolution);
@@ -125,7 +126,7 @@ impl Operators {
             }
         }
         for (&id, convolution) in findings.convolutions.iter().filter(|(id, _)| !ended.contains(*id)) {
-            if let Some(op) = Int8Convolution::new(convolution, None, set) {
+            if let Some(op) = Int8Convolution::new(convolution, None, set, threads) {
                 operators.floats.insert(id, op);
             }
         }
