@@ -91,8 +91,10 @@ impl fmt::Display for InstructionSet {
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
     set: InstructionSet,
-    /// Of each block of outputs, of each quad: what [`Kernel::pack_quad`] made of it.
-    packed: Vec<u8>,
+    /// Of each block of outputs, of each quad: [`BLOCK`] times [`QUAD`] signed bytes.
+    packed: Vec<i8>,
+    /// Of each block: the quads that are read a second time, in their order, where an instruction set cannot take their weights at once.
+    again: Vec<Vec<Again>>,
     /// What the sums start from, of each output channel, filled up to whole blocks.
     start: Vec<i32>,
     quads: usize,
@@ -121,17 +123,22 @@ impl Weights {
                 *start += 128 * sum as i32;
             }
         }
-        let mut packed = Vec::new();
+        let (mut packed, mut again) = (Vec::with_capacity(blocks * quads * BLOCK * QUAD), Vec::new());
         for block in rows.chunks(BLOCK) {
+            let mut twice = Vec::new();
             for quad in 0..quads {
                 let mut weights = [[0; QUAD]; BLOCK];
                 for (to, row) in weights.iter_mut().zip(block) {
                     to.copy_from_slice(&row[quad * QUAD..][..QUAD]);
                 }
-                set.pack_quad(&weights, &mut packed);
+                if let Some(rest) = set.split(&mut weights) {
+                    twice.push(Again { quad, weights: rest });
+                }
+                packed.extend_from_slice(weights.as_flattened());
             }
+            again.push(twice);
         }
-        Some(Self { set, packed, start, quads, blocks })
+        Some(Self { set, packed, again, start, quads, blocks })
     }
 
     /// How many blocks of [`BLOCK`] output channels there are.
@@ -141,7 +148,8 @@ impl Weights {
 
     /// How much memory they take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.packed.len() + 4 * self.start.len()
+        let again: usize = self.again.iter().map(|again| size_of_val(&again[..])).sum();
+        self.packed.len() + again + 4 * self.start.len()
     }
 }
 
@@ -151,14 +159,27 @@ impl InstructionSet {
         false
     }
 
-    /// Appends the weights of one quad of inputs to one block of outputs.
-    fn pack_quad(self, weights: &[[i8; QUAD]; BLOCK], packed: &mut Vec<u8>) {
+    /// Takes from the weights of a quad what its kernel cannot take at once.
+    fn split(self, weights: &mut QuadWeights) -> Option<QuadWeights> {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => x86::Avx2::pack_quad(weights, packed),
-            _ => packed.extend(weights.iter().flatten().map(|&w| w as u8)),
+            Self::Avx2 => x86::split(weights),
+            _ => {
+                let _ = weights;
+                None
+            }
         }
     }
+}
+
+/// The weights of one quad of inputs for one block of outputs.
+type QuadWeights = [[i8; QUAD]; BLOCK];
+
+/// A quad that is read a second time, with other weights.
+#[derive(Clone, Debug)]
+struct Again {
+    quad: usize,
+    weights: QuadWeights,
 }
 
 /// One stretch of input bytes: output pixel `i` of a row reads `4 * quads` bytes at `offset + i * step`.
@@ -239,6 +260,9 @@ pub(crate) fn convolve(weights: &Weights, blocks: std::ops::Range<usize>, readin
     }
 }
 
+/// Packed weights of one quad of one block, in bytes.
+const QUAD_BYTES: usize = BLOCK * QUAD;
+
 /// One call's work, checked: every pixel of every reading lies inside of its bytes.
 struct Row<'a> {
     weights: &'a Weights,
@@ -251,8 +275,6 @@ struct Row<'a> {
 trait Kernel {
     /// The sums of one pixel for one block: [`BLOCK`] numbers of 32 bits, in registers.
     type Sums: Copy;
-    /// Bytes of packed weights for one quad of one block.
-    const QUAD_BYTES: usize = BLOCK * QUAD;
     /// Whether tiles of two blocks pay.
     const TWO_BLOCKS: bool;
 
@@ -349,8 +371,12 @@ unsafe fn tile<K: Kernel, const P: usize, const V: usize>(row: &Row, first: usiz
                 let channel = (block + v) * BLOCK;
                 let relative = channel - row.blocks.start * BLOCK;
                 let multipliers: &[f32; BLOCK] = multipliers[channel..][..BLOCK].try_into().expect("a block");
-                // SAFETY: the caller's promise.
-                let values: [[f32; BLOCK]; P] = std::array::from_fn(|pixel| unsafe { K::scale(sums[pixel][v], multipliers) });
+                let mut values = [[0.0; BLOCK]; P];
+                // Not in a closure: it would be compiled without the kernel's instructions.
+                for (values, sums) in values.iter_mut().zip(&sums) {
+                    // SAFETY: the caller's promise.
+                    *values = unsafe { K::scale(sums[v], multipliers) };
+                }
                 let lanes = BLOCK.min(channels.saturating_sub(relative));
                 let at = *offset + relative * *plane + first * *step;
                 if *step == 1 && P % 4 == 0 {

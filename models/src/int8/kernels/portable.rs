@@ -1,6 +1,6 @@
 //! The kernel in plain Rust, for every processor.
 
-use super::{Added, BLOCK, Kernel, QUAD, Row, Writing, go};
+use super::{Added, BLOCK, Kernel, QUAD, QUAD_BYTES, Row, Writing, go};
 
 struct Portable;
 
@@ -15,8 +15,8 @@ impl Kernel for Portable {
         let mut sums = [[[0; BLOCK]; V]; P];
         for v in 0..V {
             let start = &row.weights.start[(block + v) * BLOCK..][..BLOCK];
-            let length = row.weights.quads * Self::QUAD_BYTES;
-            let mut weights = row.weights.packed[(block + v) * length..][..length].chunks_exact(Self::QUAD_BYTES);
+            let length = row.weights.quads * QUAD_BYTES;
+            let mut weights = row.weights.packed[(block + v) * length..][..length].chunks_exact(QUAD_BYTES);
             for sums in &mut sums {
                 sums[v].copy_from_slice(start);
             }
@@ -26,7 +26,7 @@ impl Kernel for Portable {
                     for (pixel, sums) in sums.iter_mut().enumerate() {
                         let inputs = &reading.bytes[reading.offset + (first + pixel) * reading.step + quad * QUAD..][..QUAD];
                         for (sum, weights) in sums[v].iter_mut().zip(weights.chunks_exact(QUAD)) {
-                            *sum += weights.iter().zip(inputs).map(|(&w, &x)| i32::from(w as i8) * i32::from(x)).sum::<i32>();
+                            *sum += weights.iter().zip(inputs).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum::<i32>();
                         }
                     }
                 }

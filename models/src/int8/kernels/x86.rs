@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Added, BLOCK, InstructionSet, Kernel, QUAD, Row, Writing, go};
+use super::{Added, BLOCK, InstructionSet, Kernel, QUAD, QUAD_BYTES, QuadWeights, Row, Writing, go};
 
 /// Runs the kernel of `set`.
 ///
@@ -62,25 +62,33 @@ impl Kernel for Avx512Vnni {
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
     unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> [[Self::Sums; V]; P] {
-        let block_bytes = row.weights.quads * Self::QUAD_BYTES;
+        let block_bytes = row.weights.quads * QUAD_BYTES;
         // SAFETY: the readings of the pixels and the weights of the blocks were checked by `super::convolve`.
         unsafe {
-            let mut weights: [*const u8; V] = std::array::from_fn(|v| row.weights.packed.as_ptr().add((block + v) * block_bytes));
-            let start: [__m512i; V] =
-                std::array::from_fn(|v| _mm512_loadu_si512(row.weights.start.as_ptr().add((block + v) * BLOCK).cast()));
+            let mut weights: [*const i8; V] = std::array::from_fn(
+                #[inline(always)]
+                |v| row.weights.packed.as_ptr().add((block + v) * block_bytes),
+            );
+            let start: [__m512i; V] = std::array::from_fn(
+                #[inline(always)]
+                |v| _mm512_loadu_si512(row.weights.start.as_ptr().add((block + v) * BLOCK).cast()),
+            );
             let mut accumulators = [start; P];
             for reading in row.readings {
                 let inputs = reading.bytes.as_ptr().add(reading.offset + first * reading.step);
                 for quad in 0..reading.quads {
                     let inputs = inputs.add(quad * QUAD);
-                    let w: [__m512i; V] = std::array::from_fn(|v| _mm512_loadu_si512(weights[v].cast()));
+                    let w: [__m512i; V] = std::array::from_fn(
+                        #[inline(always)]
+                        |v| _mm512_loadu_si512(weights[v].cast()),
+                    );
                     for (pixel, accumulators) in accumulators.iter_mut().enumerate() {
                         let x = _mm512_set1_epi32(quad_at(inputs.add(pixel * reading.step)));
                         for v in 0..V {
                             accumulators[v] = _mm512_dpbusd_epi32(accumulators[v], x, w[v]);
                         }
                     }
-                    weights = weights.map(|w| w.add(Self::QUAD_BYTES));
+                    weights = weights.map(|w| w.add(QUAD_BYTES));
                 }
             }
             accumulators
@@ -139,7 +147,15 @@ impl Kernel for AvxVnni {
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
     unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> [[Self::Sums; V]; P] {
         // SAFETY: the caller's promises are passed on; this processor has the instruction.
-        unsafe { sum_by_halves(row, first, block, |sums, x, w| _mm256_dpbusd_avx_epi32(sums, x, w)) }
+        unsafe {
+            sum_by_halves(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_dpbusd_avx_epi32(sums, x, w),
+            )
+        }
     }
 
     #[inline(always)]
@@ -169,14 +185,14 @@ impl Kernel for AvxVnni {
 #[inline(always)]
 #[expect(unsafe_code, reason = "intrinsics and pointers")]
 unsafe fn quantize_by_halves(sums: Halves, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+    let mut words = [sums[0]; 2];
     let mut bytes = [0; BLOCK];
     // SAFETY: the caller's promise; the pointers are those of arrays of 16 elements, and each half has eight.
     unsafe {
-        let half = |at: usize| {
-            let sums = _mm256_cvtepi32_ps(sums[at / 8]);
-            let mut values = _mm256_mul_ps(sums, _mm256_loadu_ps(multipliers.as_ptr().add(at)));
+        for (half, (words, sums)) in words.iter_mut().zip(sums).enumerate() {
+            let mut values = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(multipliers.as_ptr().add(8 * half)));
             if let Some((bytes, zero_point, factor)) = added {
-                let bytes = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().add(at).cast())));
+                let bytes = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().add(8 * half).cast())));
                 let bytes = _mm256_mul_ps(_mm256_sub_ps(bytes, _mm256_set1_ps(zero_point)), _mm256_set1_ps(factor));
                 values = _mm256_add_ps(values, bytes);
             }
@@ -184,10 +200,10 @@ unsafe fn quantize_by_halves(sums: Halves, multipliers: &[f32; BLOCK], added: Op
             let values = _mm256_add_ps(values, _mm256_set1_ps(zero_point));
             // The second operand is what a NaN becomes.
             let values = _mm256_min_ps(_mm256_max_ps(values, _mm256_set1_ps(low)), _mm256_set1_ps(255.0));
-            _mm256_cvttps_epi32(values)
-        };
+            *words = _mm256_cvttps_epi32(values);
+        }
         // From 0 to 255 already, so nothing saturates; the packs go by halves of 128 bits, which the permutation undoes.
-        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(half(0), half(8)));
+        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(words[0], words[1]));
         let packed = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
         _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
     }
@@ -197,7 +213,7 @@ unsafe fn quantize_by_halves(sums: Halves, multipliers: &[f32; BLOCK], added: Op
 /// The sums of one pixel for the first and the second half of a block.
 type Halves = [__m256i; 2];
 
-/// The sums of a tile in groups of four pixels or one: 16 registers hold no more.
+/// The sums of a tile in groups of as many pixels as 16 registers hold: each group reads all of its weights anew.
 ///
 /// # Safety
 /// As [`Kernel::sum`].
@@ -209,7 +225,6 @@ unsafe fn sum_by_halves<const P: usize, const V: usize>(
     block: usize,
     accumulate: impl Fn(__m256i, __m256i, __m256i) -> __m256i + Copy,
 ) -> [[Halves; V]; P] {
-    const GROUP: usize = 4;
     // SAFETY: AVX is among the caller's instructions.
     let mut sums = [[[unsafe { _mm256_setzero_si256() }; 2]; V]; P];
     for v in 0..V {
@@ -217,19 +232,33 @@ unsafe fn sum_by_halves<const P: usize, const V: usize>(
         while pixel < P {
             // SAFETY: the caller's promises; the pixels are the tile's.
             unsafe {
-                if pixel + GROUP <= P {
-                    let group = halves::<GROUP>(row, first + pixel, block + v, accumulate);
-                    sums[pixel..][..GROUP].iter_mut().zip(group).for_each(|(sums, group)| sums[v] = group);
-                    pixel += GROUP;
-                } else {
-                    let [alone] = halves::<1>(row, first + pixel, block + v, accumulate);
-                    sums[pixel][v] = alone;
-                    pixel += 1;
-                }
+                pixel += match P - pixel {
+                    6 | 10.. => group::<6, P, V>(row, first, block, v, pixel, accumulate, &mut sums),
+                    4.. => group::<4, P, V>(row, first, block, v, pixel, accumulate, &mut sums),
+                    2.. => group::<2, P, V>(row, first, block, v, pixel, accumulate, &mut sums),
+                    _ => group::<1, P, V>(row, first, block, v, pixel, accumulate, &mut sums),
+                };
             }
         }
     }
     sums
+}
+
+#[inline(always)]
+#[expect(unsafe_code, reason = "intrinsics and pointers")]
+unsafe fn group<const G: usize, const P: usize, const V: usize>(
+    row: &Row,
+    first: usize,
+    block: usize,
+    v: usize,
+    pixel: usize,
+    accumulate: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
+    sums: &mut [[Halves; V]; P],
+) -> usize {
+    // SAFETY: the caller's promises.
+    let group = unsafe { halves::<G>(row, first + pixel, block + v, accumulate) };
+    sums[pixel..][..G].iter_mut().zip(group).for_each(|(sums, group)| sums[v] = group);
+    G
 }
 
 #[inline(always)]
@@ -240,67 +269,79 @@ unsafe fn halves<const P: usize>(
     block: usize,
     accumulate: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
 ) -> [Halves; P] {
-    // SAFETY: the readings of the pixels and the weights of the block were checked by `super::convolve`.
+    // SAFETY: the readings of the pixels and the weights of the block were checked by `super::convolve`; the quads that are read again are some of
+    // those that are read.
     unsafe {
-        let mut weights = row.weights.packed.as_ptr().add(block * row.weights.quads * BLOCK * QUAD);
+        let mut weights = row.weights.packed.as_ptr().add(block * row.weights.quads * QUAD_BYTES);
+        let mut again = row.weights.again[block].iter().peekable();
         let start = row.weights.start.as_ptr().add(block * BLOCK);
         let mut accumulators = [[_mm256_loadu_si256(start.cast()), _mm256_loadu_si256(start.add(8).cast())]; P];
+        let mut quads = 0;
         for reading in row.readings {
             let inputs = reading.bytes.as_ptr().add(reading.offset + first * reading.step);
             for quad in 0..reading.quads {
-                let inputs = inputs.add(quad * QUAD);
                 let w = [_mm256_loadu_si256(weights.cast()), _mm256_loadu_si256(weights.add(32).cast())];
                 for (pixel, accumulators) in accumulators.iter_mut().enumerate() {
-                    let x = _mm256_set1_epi32(quad_at(inputs.add(pixel * reading.step)));
-                    for half in 0..2 {
-                        accumulators[half] = accumulate(accumulators[half], x, w[half]);
-                    }
+                    let x = _mm256_set1_epi32(quad_at(inputs.add(quad * QUAD + pixel * reading.step)));
+                    accumulators[0] = accumulate(accumulators[0], x, w[0]);
+                    accumulators[1] = accumulate(accumulators[1], x, w[1]);
                 }
-                weights = weights.add(BLOCK * QUAD);
+                weights = weights.add(QUAD_BYTES);
             }
+            while let Some(second) = again.next_if(|again| again.quad < quads + reading.quads) {
+                let weights = second.weights.as_ptr().cast::<i8>();
+                let w = [_mm256_loadu_si256(weights.cast()), _mm256_loadu_si256(weights.add(32).cast())];
+                for (pixel, accumulators) in accumulators.iter_mut().enumerate() {
+                    let x = _mm256_set1_epi32(quad_at(inputs.add((second.quad - quads) * QUAD + pixel * reading.step)));
+                    accumulators[0] = accumulate(accumulators[0], x, w[0]);
+                    accumulators[1] = accumulate(accumulators[1], x, w[1]);
+                }
+            }
+            quads += reading.quads;
         }
         accumulators
     }
 }
 
-/// `vpmaddwd` of 16 values of 16 bits. `vpmaddubsw` would take the bytes as they are, but its sums of two products do not fit its 16 bits.
-pub(super) struct Avx2;
+/// `vpmaddubsw` of 32 bytes: unsigned inputs times signed weights, and sums of two products in 16 bits, which [`split`] keeps from overflowing.
+struct Avx2;
 
-impl Avx2 {
-    /// First and third, then second and fourth weights of each output, as 16 bits.
-    pub(super) fn pack_quad(weights: &[[i8; QUAD]; BLOCK], packed: &mut Vec<u8>) {
-        for pair in [[0, 2], [1, 3]] {
-            packed.extend(weights.iter().flat_map(|w| pair.map(|i| i16::from(w[i]).to_le_bytes())).flatten());
-        }
+/// Halves the weights of a quad, if two products of an output could leave 16 bits: the quad is then read twice. The sums stay exact.
+pub(super) fn split(weights: &mut QuadWeights) -> Option<QuadWeights> {
+    // 255 times 128 is 32,640, the largest multiple of 255 that 16 bits hold.
+    let fits = |pair: &[i8]| {
+        let (a, b) = (i32::from(pair[0]), i32::from(pair[1]));
+        a.max(0) + b.max(0) <= 128 && a.min(0) + b.min(0) >= -128
+    };
+    if weights.as_flattened().chunks_exact(2).all(fits) {
+        return None;
     }
+    let mut rest = *weights;
+    for (weight, rest) in weights.as_flattened_mut().iter_mut().zip(rest.as_flattened_mut()) {
+        *weight /= 2;
+        *rest -= *weight;
+    }
+    Some(rest)
 }
 
 impl Kernel for Avx2 {
     type Sums = Halves;
 
-    const QUAD_BYTES: usize = 2 * BLOCK * QUAD;
-    const TWO_BLOCKS: bool = true;
+    const TWO_BLOCKS: bool = false;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
     unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> [[Self::Sums; V]; P] {
-        // SAFETY: the caller's promises; the pixels are the tile's.
+        // SAFETY: the caller's promises are passed on; this processor has the instructions.
         unsafe {
-            let mut sums = [[[_mm256_setzero_si256(); 2]; V]; P];
-            let mut pixel = 0;
-            while pixel < P {
-                if V == 1 && pixel + 4 <= P {
-                    sums[pixel..][..4].copy_from_slice(&Self::pairs::<4, V>(row, first + pixel, block));
-                    pixel += 4;
-                } else if pixel + 2 <= P {
-                    sums[pixel..][..2].copy_from_slice(&Self::pairs::<2, V>(row, first + pixel, block));
-                    pixel += 2;
-                } else {
-                    sums[pixel..][..1].copy_from_slice(&Self::pairs::<1, V>(row, first + pixel, block));
-                    pixel += 1;
-                }
-            }
-            sums
+            let ones = _mm256_set1_epi16(1);
+            sum_by_halves(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), ones)),
+            )
         }
     }
 
@@ -312,52 +353,15 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
-    fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
-        transpose(rows)
-    }
-
-    #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
     unsafe fn scale(sums: Self::Sums, multipliers: &[f32; BLOCK]) -> [f32; BLOCK] {
         // SAFETY: the caller's promise.
         unsafe { scale_by_halves(sums, multipliers) }
     }
-}
 
-impl Avx2 {
     #[inline(always)]
-    #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn pairs<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> [[Halves; V]; P] {
-        let block_bytes = row.weights.quads * Self::QUAD_BYTES;
-        // SAFETY: the readings of the pixels and the weights of the blocks were checked by `super::convolve`.
-        unsafe {
-            let mut weights: [*const u8; V] = std::array::from_fn(|v| row.weights.packed.as_ptr().add((block + v) * block_bytes));
-            let start: [Halves; V] = std::array::from_fn(|v| {
-                let start = row.weights.start.as_ptr().add((block + v) * BLOCK);
-                [_mm256_loadu_si256(start.cast()), _mm256_loadu_si256(start.add(8).cast())]
-            });
-            let even_bytes = _mm256_set1_epi16(0xff);
-            let mut accumulators = [start; P];
-            for reading in row.readings {
-                let inputs = reading.bytes.as_ptr().add(reading.offset + first * reading.step);
-                for quad in 0..reading.quads {
-                    let inputs = inputs.add(quad * QUAD);
-                    for (pixel, accumulators) in accumulators.iter_mut().enumerate() {
-                        let x = _mm256_set1_epi32(quad_at(inputs.add(pixel * reading.step)));
-                        let (even, odd) = (_mm256_and_si256(x, even_bytes), _mm256_srli_epi16::<8>(x));
-                        for v in 0..V {
-                            for half in 0..2 {
-                                let w = |pair: usize| _mm256_loadu_si256(weights[v].add(64 * pair + 32 * half).cast());
-                                let sum = _mm256_add_epi32(accumulators[v][half], _mm256_madd_epi16(even, w(0)));
-                                accumulators[v][half] = _mm256_add_epi32(sum, _mm256_madd_epi16(odd, w(1)));
-                            }
-                        }
-                    }
-                    weights = weights.map(|w| w.add(Self::QUAD_BYTES));
-                }
-            }
-            accumulators
-        }
+    fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+        transpose(rows)
     }
 }
 
