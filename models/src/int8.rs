@@ -6,6 +6,7 @@
 //! [`packing`](self::packing) are the operators, [`kernels`](self::kernels) their inner loops.
 
 mod convolution;
+mod elementwise;
 mod fusing;
 mod kernels;
 mod layout;

@@ -7,6 +7,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::konst::Const;
 
 use super::convolution::Int8Convolution;
+use super::elementwise;
 use super::kernels::InstructionSet;
 use super::packing::{Packing, Unpacking};
 use super::reading::{self, Findings, Making, Part, Picture, View};
@@ -90,7 +91,7 @@ pub(crate) fn fuse(model: &TypedModel, set: InstructionSet, threads: usize) -> T
     if fused.convolutions.is_empty() {
         fused.instruction_set.clear();
     }
-    Ok((wiring.to, fused))
+    Ok((elementwise::fuse(&wiring.to)?, fused))
 }
 
 impl Fused {

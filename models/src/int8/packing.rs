@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
+use super::kernels::BLOCK;
 use super::layout::{Layout, Recycled};
 use super::reading::{Meaning, Part, Quantization, View};
 use crate::vector::vectorized;
@@ -16,6 +17,9 @@ pub(super) struct Packing {
     quantization: Quantization,
     to: Layout,
 }
+
+/// Pixels that are turned from rows into channels at once.
+const TURNED: usize = 32;
 
 /// What is packed.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,10 +46,15 @@ impl Packing {
         let plain = input.try_as_plain_ram()?;
         match &self.from {
             From::Floats => {
-                for (channel, plane) in plain.as_slice::<f32>()?.chunks_exact(self.to.height * width).enumerate() {
-                    for (y, row) in plane.chunks_exact(width).enumerate() {
-                        quantize_row(row, self.quantization, &mut output[self.to.offset(y as isize, 0) + channel..], stride);
-                    }
+                let floats = plain.as_slice::<f32>()?;
+                let plane = self.to.height * width;
+                for y in 0..self.to.height {
+                    let to = &mut output[self.to.offset(y as isize, 0)..][..width * stride];
+                    let rows = floats[y * width..].chunks(plane).take(self.to.channels).map(|plane| &plane[..width]);
+                    vectorized(
+                        #[inline(always)]
+                        || quantize_rows(rows, self.quantization, to, stride),
+                    );
                 }
             }
             From::Bytes { part, meaning } => {
@@ -62,24 +71,47 @@ impl Packing {
     }
 }
 
-fn quantize_row(row: &[f32], quantization: Quantization, output: &mut [u8], stride: usize) {
-    vectorized(
-        #[inline(always)]
-        || {
-            // Said apart, it becomes a loop of vectors.
-            if stride == 1 {
-                output.iter_mut().zip(row).for_each(|(to, &value)| *to = quantization.byte(value));
-            } else {
-                output.iter_mut().step_by(stride).zip(row).for_each(|(to, &value)| *to = quantization.byte(value));
+/// One row of each channel, to pixels of `stride` bytes.
+#[inline(always)]
+fn quantize_rows<'a>(rows: impl Iterator<Item = &'a [f32]>, quantization: Quantization, to: &mut [u8], stride: usize) {
+    let mut rows = rows.peekable();
+    let mut first = 0;
+    // A block of channels and a few pixels at a time: quantized along the rows, and then turned.
+    let mut block = [[0_u8; TURNED]; BLOCK];
+    while rows.peek().is_some() {
+        let mut group = [&[][..]; BLOCK];
+        let count = group.iter_mut().zip(&mut rows).map(|(to, row)| *to = row).count();
+        if stride == 1 {
+            for (to, &value) in to.iter_mut().zip(group[0]) {
+                *to = quantization.byte(value);
             }
-        },
-    );
+            return;
+        }
+        for start in (0..group[0].len()).step_by(TURNED) {
+            for (bytes, row) in block.iter_mut().zip(&group[..count]) {
+                for (to, &value) in bytes.iter_mut().zip(&row[start..]) {
+                    *to = quantization.byte(value);
+                }
+            }
+            for (x, pixel) in to[start * stride..].chunks_exact_mut(stride).take(TURNED).enumerate() {
+                let pixel: &mut [u8; BLOCK] = (&mut pixel[first..][..BLOCK]).try_into().expect("whole blocks");
+                for (to, bytes) in pixel.iter_mut().zip(&block) {
+                    *to = bytes[x];
+                }
+            }
+        }
+        first += BLOCK;
+    }
 }
 
 fn requantize(from: &[u8], meaning: Meaning, quantization: Quantization, to: &mut [u8]) {
     vectorized(
         #[inline(always)]
-        || to.iter_mut().zip(from).for_each(|(to, &byte)| *to = quantization.byte(meaning.value(byte))),
+        || {
+            for (to, &byte) in to.iter_mut().zip(from) {
+                *to = quantization.byte(meaning.value(byte));
+            }
+        },
     );
 }
 

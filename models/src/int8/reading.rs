@@ -202,7 +202,7 @@ fn quantization(node: &TypedNode) -> Option<Quantization> {
 }
 
 /// \[1, C, H, W\], where that is the shape.
-fn picture(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Layout>> {
+pub(super) fn picture(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Layout>> {
     Ok(match model.outlet_fact(outlet)?.shape.as_concrete() {
         Some(&[1, channels, height, width]) if channels * height * width > 0 => Some(Layout { channels, height, width }),
         _ => None,
@@ -442,7 +442,7 @@ fn side_by_side(model: &TypedModel, outlet: OutletId, whole: Layout) -> TractRes
 
 /// What a node does to pictures, if it only moves values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moved {
+pub(super) enum Moved {
     /// Each pixel twice, in both directions.
     Doubled,
     /// Consecutive channels.
@@ -452,7 +452,7 @@ enum Moved {
 impl Moved {
     /// What an operator does is not read off its name: it is shown a tensor of its elements' own numbers. `from` is what it reads; its other inputs
     /// must be constants.
-    fn by(model: &TypedModel, node: &TypedNode, from: Layout) -> TractResult<Option<Self>> {
+    pub(super) fn by(model: &TypedModel, node: &TypedNode, from: Layout) -> TractResult<Option<Self>> {
         let Some(to) = picture(model, OutletId::new(node.id, 0))? else { return Ok(None) };
         let doubled = (to.channels, to.height, to.width) == (from.channels, 2 * from.height, 2 * from.width);
         let narrowed = (to.height, to.width) == (from.height, from.width) && to.channels <= from.channels;
