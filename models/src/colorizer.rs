@@ -224,6 +224,11 @@ impl Colorizer {
         &self.fused
     }
 
+    /// The threads that share its work, if it is not one alone.
+    pub(crate) fn crew(&self) -> Option<&Crew> {
+        self.crew.as_ref()
+    }
+
     /// How logits become colors from the next step on. A model that gives ab itself has nothing to decode.
     pub fn set_decode(&mut self, decode: Decode) {
         self.decode = decode;

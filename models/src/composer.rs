@@ -4,9 +4,12 @@
 //! pixel are three short loops without branches, calls or tables. Each computes several pixels at once, and a processor has several turns of it
 //! under way: one long loop would wait for its own results.
 
+use std::ops::Range;
+
 use crate::color::{
     LumaRange, Tone, chroma_that_fits, fast_srgb_encode, lightness_table, linear_srgb_of, nearest_code, rgb_to_chroma, seen_lightness_table,
 };
+use crate::crew::Crew;
 use crate::picture::Picture;
 use crate::planes::Plane;
 use crate::vector::vectorized;
@@ -35,6 +38,13 @@ type Rows = [Vec<f32>; 4];
 pub(crate) struct Composer {
     columns: Vec<Between>,
     rows: Vec<Between>,
+    /// One for each thread that shares a frame.
+    hands: Vec<Hand>,
+}
+
+/// What one thread works with, row by row.
+#[derive(Clone, Debug)]
+struct Hand {
     /// The lines' rows around the present one, at the frame's width; `held` says which they are.
     stretched: [Rows; 2],
     held: [Option<usize>; 2],
@@ -45,45 +55,81 @@ pub(crate) struct Composer {
     rgb: [Vec<f32>; 3],
 }
 
+/// What is the same for all rows of a frame.
+struct Frame<'a> {
+    columns: &'a [Between],
+    rows: &'a [Between],
+    lines: &'a [Plane<f32>; 4],
+    codes: &'a Codes,
+    neutral: usize,
+    luma: &'a Plane<u8>,
+}
+
 impl Composer {
-    /// From lines of `lines` (width, height) to a frame of `frame`.
-    pub(crate) fn new(lines: (usize, usize), frame: (usize, usize)) -> Self {
-        let row = || vec![0.0; frame.0];
-        let rows = || std::array::from_fn(|_| row());
+    /// From lines of `lines` (width, height) to a frame of `frame`, by so many threads.
+    pub(crate) fn new(lines: (usize, usize), frame: (usize, usize), threads: usize) -> Self {
         Self {
             columns: (0..frame.0).map(|x| Between::new(x, frame.0, lines.0)).collect(),
             rows: (0..frame.1).map(|y| Between::new(y, frame.1, lines.1)).collect(),
-            stretched: [rows(), rows()],
-            held: [None; 2],
-            mixed: rows(),
-            seen: row(),
-            shown: row(),
-            rgb: std::array::from_fn(|_| row()),
+            hands: vec![Hand::new(frame.0); threads.clamp(1, frame.1)],
         }
     }
 
-    /// Fills the picture's chroma, scaled down where the color would leave the RGB cube. The columns left of `neutral` stay without color.
+    /// Fills the picture's chroma, scaled down where the color would leave the RGB cube. The columns left of `neutral` stay without color. The
+    /// threads are those of `crew`; without one, this one does all.
     ///
     /// # Panics
     /// If the luma or the lines are not of the sizes this was made for.
-    pub(crate) fn compose(&mut self, lines: &[Plane<f32>; 4], codes: &Codes, neutral: usize, picture: &mut Picture) {
+    pub(crate) fn compose(&mut self, lines: &[Plane<f32>; 4], codes: &Codes, neutral: usize, picture: &mut Picture, crew: Option<&Crew>) {
         let Picture { luma, cb, cr } = picture;
         for plane in [&mut *cb, &mut *cr] {
             (plane.width, plane.height) = (luma.width, luma.height);
             plane.data.resize(luma.data.len(), 128);
         }
-        vectorized(
-            #[inline(always)]
-            || self.fill(lines, codes, neutral.min(luma.width), luma, cb, cr),
+        let Self { columns, rows, hands } = self;
+        let frame = Frame { columns, rows, lines, codes, neutral: neutral.min(luma.width), luma };
+        match crew {
+            Some(crew) if hands.len() > 1 => crew.run(|| frame.fill(hands, 0..luma.height, &mut cb.data, &mut cr.data)),
+            _ => frame.fill(&mut hands[..1], 0..luma.height, &mut cb.data, &mut cr.data),
+        }
+    }
+}
+
+impl Frame<'_> {
+    /// Fills the rows `rows`, which are `cb` and `cr`, with as many threads as there are hands.
+    fn fill(&self, hands: &mut [Hand], rows: Range<usize>, cb: &mut [u8], cr: &mut [u8]) {
+        if let [hand] = hands {
+            return vectorized(
+                #[inline(always)]
+                || hand.fill(self, rows, cb, cr),
+            );
+        }
+        let here = hands.len() / 2;
+        let middle = rows.start + rows.len() * here / hands.len();
+        let (first_hands, second_hands) = hands.split_at_mut(here);
+        let at = (middle - rows.start) * self.luma.width;
+        let ((first_cb, second_cb), (first_cr, second_cr)) = (cb.split_at_mut(at), cr.split_at_mut(at));
+        rayon::join(
+            || self.fill(first_hands, rows.start..middle, first_cb, first_cr),
+            || self.fill(second_hands, middle..rows.end, second_cb, second_cr),
         );
+    }
+}
+
+impl Hand {
+    fn new(width: usize) -> Self {
+        let row = || vec![0.0; width];
+        let rows = || std::array::from_fn(|_| row());
+        Self { stretched: [rows(), rows()], held: [None; 2], mixed: rows(), seen: row(), shown: row(), rgb: std::array::from_fn(|_| row()) }
     }
 
     #[inline(always)]
-    fn fill(&mut self, lines: &[Plane<f32>; 4], codes: &Codes, neutral: usize, luma: &Plane<u8>, cb: &mut Plane<u8>, cr: &mut Plane<u8>) {
-        let width = luma.width;
+    fn fill(&mut self, frame: &Frame, rows: Range<usize>, cb: &mut [u8], cr: &mut [u8]) {
+        let Frame { lines, codes, neutral, .. } = *frame;
+        let width = frame.luma.width;
         self.held = [None; 2];
-        for y in 0..luma.height {
-            let Between { first, second, part } = self.rows[y];
+        for ((y, cb), cr) in rows.zip(cb.chunks_exact_mut(width)).zip(cr.chunks_exact_mut(width)) {
+            let Between { first, second, part } = frame.rows[y];
             if self.held[1] == Some(first) {
                 self.stretched.swap(0, 1);
                 self.held.swap(0, 1);
@@ -91,7 +137,7 @@ impl Composer {
             for (at, row) in [first, second].into_iter().enumerate() {
                 if self.held[at] != Some(row) {
                     for (to, line) in self.stretched[at].iter_mut().zip(lines) {
-                        stretch(line.row(row), &self.columns, to);
+                        stretch(line.row(row), frame.columns, to);
                     }
                     self.held[at] = Some(row);
                 }
@@ -100,11 +146,10 @@ impl Composer {
             for ((mixed, upper), lower) in self.mixed.iter_mut().zip(upper).zip(lower) {
                 mix(upper, lower, part, mixed);
             }
-            let luma = luma.row(y);
+            let luma = frame.luma.row(y);
             for ((seen, shown), &code) in self.seen.iter_mut().zip(&mut self.shown).zip(luma) {
                 (*seen, *shown) = (codes.seen[usize::from(code)], codes.shown[usize::from(code)]);
             }
-            let (cb, cr) = (cb.row_mut(y), cr.row_mut(y));
             cb[..neutral].fill(128);
             cr[..neutral].fill(128);
             let lines = self.mixed.each_ref().map(|row| &row[neutral..]);
@@ -182,6 +227,7 @@ impl Between {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 mod tests {
     use super::*;
     use crate::guide::Guide;
@@ -243,8 +289,13 @@ mod tests {
             let chroma = Chroma { a: plane(), b: plane() };
 
             let mut found = Picture { luma: luma.clone(), ..Picture::default() };
-            let mut composer = Composer::new((placement.width, placement.height), size);
-            composer.compose(Guide::new(output, input_size, placement).lines(&input, &chroma), &codes, 0, &mut found);
+            let mut guide = Guide::new(output, input_size, placement);
+            let lines = guide.lines(&input, &chroma);
+            Composer::new((placement.width, placement.height), size, 1).compose(lines, &codes, 0, &mut found, None);
+            let crew = Crew::new(3.try_into().unwrap()).unwrap();
+            let mut shared = Picture { luma: luma.clone(), ..Picture::default() };
+            Composer::new((placement.width, placement.height), size, 3).compose(lines, &codes, 0, &mut shared, crew.as_ref());
+            assert_eq!(shared, found, "{size:?}: three threads, and one");
             let mut expected = Picture { luma: luma.clone(), ..Picture::default() };
             reference::compose(&reference::lines(&input, placement, &chroma), range, tone, &mut expected);
 
@@ -268,7 +319,7 @@ mod tests {
         let picture_split_at = |neutral| {
             // Chroma of another picture, and of another size.
             let mut picture = Picture { luma: luma.clone(), cb: Plane::filled(9, 9, 7), cr: Plane::filled(50, 7, 9) };
-            Composer::new((12, 5), (50, 7)).compose(&lines, &codes, neutral, &mut picture);
+            Composer::new((12, 5), (50, 7), 1).compose(&lines, &codes, neutral, &mut picture, None);
             picture
         };
         let whole = picture_split_at(0);

@@ -25,6 +25,11 @@ impl Crew {
         pool.map(|pool| Some(Self { pool })).map_err(|error| format!("start {threads} threads: {error}"))
     }
 
+    /// How many threads they are.
+    pub(crate) fn size(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
     /// Runs `step` on one of the threads, while the others look for what it hands out with `rayon::join`.
     pub(crate) fn run<R: Send>(&self, step: impl FnOnce() -> R + Send) -> R {
         let others = self.pool.current_num_threads() - 1;

@@ -6,6 +6,7 @@ use crate::bins::Decode;
 use crate::color::{LumaRange, Tone};
 use crate::colorizer::{Colorizer, ModelError};
 use crate::composer::{Codes, Composer};
+use crate::crew::Crew;
 use crate::guide::Guide;
 use crate::picture::Picture;
 use crate::planes::{Chroma, Placement, Plane, Resampler, mirror_outside, resample};
@@ -179,7 +180,7 @@ impl Painter {
         done(Stage::Guide);
         // A share that is no number is none.
         let neutral = (picture.luma.width as f32 * self.split.clamp(0.0, 1.0)).round() as usize;
-        composer.compose(lines, &self.codes, neutral, picture);
+        composer.compose(lines, &self.codes, neutral, picture, colorizer.crew());
         done(Stage::Compose);
         Ok(())
     }
@@ -225,7 +226,7 @@ impl Painter {
                 shrink: Resampler::new(size, placed),
                 input: Plane::filled(model_size.0, model_size.1, 0.0),
                 guide: Guide::new((contract.output_width, contract.output_height), model_size, placement),
-                composer: Composer::new(placed, size),
+                composer: Composer::new(placed, size, self.colorizer.crew().map_or(1, Crew::size)),
             });
             self.reset();
         }
