@@ -1,10 +1,15 @@
 //! What a colorizer model file promises: names, shapes, and the metadata a device needs. Read, checked, or refused.
 
+mod cost;
+mod tensors;
+mod wire;
+
 use std::fmt;
 
 use prost::Message;
 use serde::{Deserialize, Serialize};
-use tract_onnx::pb::{ModelProto, StringStringEntryProto, TensorProto, ValueInfoProto, type_proto};
+use tract_onnx::pb::tensor_shape_proto::dimension;
+use tract_onnx::pb::{ModelProto, StringStringEntryProto, ValueInfoProto, type_proto};
 
 /// The contract's version that this crate reads and writes.
 pub const VERSION: u32 = 1;
@@ -18,49 +23,13 @@ pub const AB: &str = "ab";
 pub const AB_SCALE: f32 = 110.0;
 /// The model file's largest size. A shipped model is below 8 MB; this bounds what a hostile file can make us read.
 pub const FILE_BYTES_MAX: usize = 64 << 20;
-const NODES_MAX: usize = 1024;
+/// The longest card, in bytes. 1024 bins take 40 KB.
+const CARD_BYTES_MAX: usize = 256 << 10;
+/// The most bytes that a file may become when it is decoded: its weights, and some room for its nodes and names.
+const DECODED_BYTES_MAX: usize = FILE_BYTES_MAX + (32 << 20);
 const DIM_MAX: i64 = 8192;
-const TENSOR_ELEMENTS_MAX: i64 = 1 << 24;
 const STATES_MAX: usize = 8;
 const BINS_MAX: usize = 1024;
-
-/// The operators a colorizer may consist of. Loops, external data and operators that make large tensors from small files stay out.
-const OPERATORS: [&str; 34] = [
-    "Add",
-    "AveragePool",
-    "BatchNormalization",
-    "Cast",
-    "Clip",
-    "Concat",
-    "Constant",
-    "Conv",
-    "ConvTranspose",
-    "DequantizeLinear",
-    "Div",
-    "Exp",
-    "Flatten",
-    "Gemm",
-    "GlobalAveragePool",
-    "HardSigmoid",
-    "HardSwish",
-    "Identity",
-    "LeakyRelu",
-    "MatMul",
-    "MaxPool",
-    "Mul",
-    "Neg",
-    "QuantizeLinear",
-    "Relu",
-    "Reshape",
-    "Resize",
-    "Sigmoid",
-    "Slice",
-    "Softmax",
-    "Split",
-    "Sub",
-    "Tanh",
-    "Transpose",
-];
 
 /// The scaled lightness that the network eats: (L* - 50) / 100.
 #[inline]
@@ -189,10 +158,14 @@ pub fn write_card(model: &mut ModelProto, card: &Card) {
 /// Parses the bytes of an ONNX file.
 ///
 /// # Errors
-/// [`ContractError::Unreadable`] if they are too many, or not ONNX.
+/// [`ContractError::Unreadable`] if they are too many, or would become too many when decoded, or are not ONNX.
 pub fn parse(bytes: &[u8]) -> Result<ModelProto, ContractError> {
     if bytes.len() > FILE_BYTES_MAX {
         return Err(ContractError::Unreadable(format!("{} bytes; at most {FILE_BYTES_MAX} are read", bytes.len())));
+    }
+    let decoded = wire::decoded_bytes(bytes).map_err(ContractError::Unreadable)?;
+    if decoded > DECODED_BYTES_MAX {
+        return Err(ContractError::Unreadable(format!("decoded, it would take {decoded} bytes; at most {DECODED_BYTES_MAX} are allowed")));
     }
     ModelProto::decode(bytes).map_err(|e| ContractError::Unreadable(e.to_string()))
 }
@@ -208,6 +181,9 @@ pub fn check(model: &ModelProto) -> Result<Contract, ContractError> {
         Some(version) => return broken(format!("its metadata says contract version {version:?}")),
         None => return broken(format!("it has no metadata {KEY_VERSION:?}; export it with `autochrome-trainer export`")),
     }
+    if let Some(card) = property(KEY_CARD).filter(|card| card.len() > CARD_BYTES_MAX) {
+        return broken(format!("metadata {KEY_CARD:?} is {} bytes long; at most {CARD_BYTES_MAX} are read", card.len()));
+    }
     let card: Card = match property(KEY_CARD).map(serde_json::from_str) {
         Some(Ok(card)) => card,
         Some(Err(error)) => return broken(format!("metadata {KEY_CARD:?}: {error}")),
@@ -215,17 +191,22 @@ pub fn check(model: &ModelProto) -> Result<Contract, ContractError> {
     };
     check_card(&card)?;
     let Some(graph) = &model.graph else { return broken("it has no graph") };
-    check_nodes(graph)?;
-    let (mut parameters, mut quantized) = (0, false);
-    for tensor in &graph.initializer {
-        check_tensor(tensor)?;
-        let elements: i64 = tensor.dims.iter().product();
-        // Zero points and scales are no weights.
-        if tensor.dims.len() > 1 {
-            parameters += elements as usize;
-            quantized |= tensor.data_type == 3;
-        }
+    if !model.training_info.is_empty() {
+        return broken("it holds graphs for training; export it for inference");
     }
+    let operators: Vec<i64> =
+        model.opset_import.iter().filter(|set| matches!(&*set.domain, "" | "ai.onnx")).map(|set| set.version).collect();
+    if !matches!(operators[..], [version] if cost::OPSETS.contains(&version)) {
+        return broken(format!(
+            "it uses ONNX operator sets {operators:?}; one of {:?} is expected, and 18 is what the trainer writes",
+            cost::OPSETS
+        ));
+    }
+    cost::check_sizes(graph)?;
+    // Zero points and scales are no weights.
+    let weights = graph.initializer.iter().filter(|tensor| tensor.dims.len() > 1);
+    let parameters = weights.clone().map(|tensor| tensor.dims.iter().product::<i64>() as usize).sum();
+    let quantized = weights.clone().any(|tensor| tensor.data_type == tensors::I8);
     let initialized = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
     let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|input| !initialized(&input.name)).collect();
     let [_, one, height, width] = shape(&inputs, LIGHTNESS)?;
@@ -259,6 +240,7 @@ pub fn check(model: &ModelProto) -> Result<Contract, ContractError> {
             1 + states.len()
         ));
     }
+    cost::check(graph)?;
     Ok(Contract { card, width, height, output_width, output_height, states, quantized, parameters })
 }
 
@@ -280,67 +262,6 @@ fn check_card(card: &Card) -> Result<(), ContractError> {
     Ok(())
 }
 
-fn check_nodes(graph: &tract_onnx::pb::GraphProto) -> Result<(), ContractError> {
-    if graph.node.len() > NODES_MAX {
-        return broken(format!("it has {} nodes; at most {NODES_MAX} are allowed", graph.node.len()));
-    }
-    if !graph.sparse_initializer.is_empty() {
-        return broken("it has sparse initializers");
-    }
-    let mut made: std::collections::HashSet<&str> = graph.node.iter().flat_map(|n| n.output.iter().map(String::as_str)).collect();
-    made.extend(graph.input.iter().map(|i| i.name.as_str()));
-    made.extend(graph.initializer.iter().map(|i| i.name.as_str()));
-    if let Some(output) = graph.output.iter().find(|output| !made.contains(output.name.as_str())) {
-        return broken(format!("no node makes its output {:?}", output.name));
-    }
-    for node in &graph.node {
-        if !OPERATORS.contains(&node.op_type.as_str()) || !(node.domain.is_empty() || node.domain == "ai.onnx") {
-            return broken(format!("node {:?} is a {:?}, which no colorizer needs", node.name, node.op_type));
-        }
-        if let Some(input) = node.input.iter().find(|input| !input.is_empty() && !made.contains(input.as_str())) {
-            return broken(format!("nothing makes {input:?}, which node {:?} reads", node.name));
-        }
-        for attribute in &node.attribute {
-            let positive = ["strides", "dilations", "kernel_shape"].contains(&attribute.name.as_str());
-            if positive && attribute.ints.iter().any(|&v| !(1..=64).contains(&v))
-                || attribute.name == "group" && !(1..=DIM_MAX).contains(&attribute.i)
-            {
-                return broken(format!("node {:?}: {} is out of range", node.name, attribute.name));
-            }
-            if let Some(tensor) = &attribute.t {
-                check_tensor(tensor)?;
-            }
-            if attribute.g.is_some() || !attribute.graphs.is_empty() {
-                return broken(format!("node {:?} holds a graph", node.name));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_tensor(tensor: &TensorProto) -> Result<(), ContractError> {
-    let name = &tensor.name;
-    if !tensor.external_data.is_empty() || tensor.data_location.is_some_and(|l| l != 0) {
-        return broken(format!("tensor {name:?} keeps its data in another file"));
-    }
-    let mut elements = 1_i64;
-    for &dim in &tensor.dims {
-        if !(0..=TENSOR_ELEMENTS_MAX).contains(&dim) {
-            return broken(format!("tensor {name:?} has a dimension of {dim}"));
-        }
-        elements = elements.saturating_mul(dim);
-    }
-    if elements > TENSOR_ELEMENTS_MAX {
-        return broken(format!("tensor {name:?} has {elements} elements; at most {TENSOR_ELEMENTS_MAX} are allowed"));
-    }
-    let raw = tensor.raw_data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    // Data type 1 is FLOAT. A NaN anywhere turns the state, and with it every later frame, into NaN.
-    if tensor.data_type == 1 && tensor.float_data.iter().copied().chain(raw).any(|v| !v.is_finite()) {
-        return broken(format!("tensor {name:?} holds a weight that is not a finite number"));
-    }
-    Ok(())
-}
-
 fn shape(values: &[&ValueInfoProto], name: &str) -> Result<[usize; 4], ContractError> {
     let Some(value) = values.iter().find(|value| value.name == name) else {
         let names: Vec<&str> = values.iter().map(|value| value.name.as_str()).collect();
@@ -350,19 +271,28 @@ fn shape(values: &[&ValueInfoProto], name: &str) -> Result<[usize; 4], ContractE
         Some(type_proto::Value::TensorType(tensor)) if tensor.elem_type == 1 => tensor,
         _ => return broken(format!("{name:?} is not a float tensor")),
     };
-    let dims: Vec<i64> = tensor
-        .shape
-        .iter()
-        .flat_map(|shape| &shape.dim)
-        .map(|dim| match dim.value {
-            Some(tract_onnx::pb::tensor_shape_proto::dimension::Value::DimValue(v)) => v,
-            _ => -1,
-        })
-        .collect();
+    let dims: Vec<i64> = fixed_dims(tensor).into_iter().map(|dim| dim.unwrap_or(-1)).collect();
     match dims[..] {
-        [1, c, h, w] if [c, h, w].iter().all(|d| (1..=DIM_MAX).contains(d)) && c * h * w <= TENSOR_ELEMENTS_MAX => {
+        [1, c, h, w] if [c, h, w].iter().all(|d| (1..=DIM_MAX).contains(d)) && c * h * w <= tensors::ELEMENTS_MAX as i64 => {
             Ok([1, c as usize, h as usize, w as usize])
         }
         _ => broken(format!("{name:?} has shape {dims:?}; the contract says [1, C, H, W], fixed")),
+    }
+}
+
+/// The dimensions of a tensor's type; `None` for one that is not a number.
+fn fixed_dims(tensor: &type_proto::Tensor) -> Vec<Option<i64>> {
+    let fixed = |value: &Option<dimension::Value>| match value {
+        Some(dimension::Value::DimValue(v)) => Some(*v),
+        _ => None,
+    };
+    tensor.shape.iter().flat_map(|shape| &shape.dim).map(|dim| fixed(&dim.value)).collect()
+}
+
+/// The dimensions that a value's type declares, if it declares any.
+fn declared_dims(value: &ValueInfoProto) -> Option<Vec<Option<i64>>> {
+    match value.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(type_proto::Value::TensorType(tensor)) => tensor.shape.as_ref().map(|_| fixed_dims(tensor)),
+        None => None,
     }
 }
