@@ -77,7 +77,7 @@ pub(super) fn check(graph: &GraphProto) -> Result<Cost, ContractError> {
             match known.get(name.as_str()) {
                 Some(value) => inputs.push(Some(value.clone())),
                 None if name.is_empty() => inputs.push(None),
-                None => return fail(format!("nothing before it makes {name:?}, which it reads")),
+                None => return fail(format!("nothing makes {name:?} before it is read here")),
             }
         }
         let mut step = Step { node, inputs, multiply_adds: 0, window_elements: 0 };
@@ -523,6 +523,10 @@ impl<'a> Step<'a> {
         let group = self.int("group", 1);
         let group = usize::try_from(group).ok().filter(|&group| group >= 1).ok_or_else(|| format!("group is {group}"))?;
         let channels = output(weights, group);
+        // Tract takes an input without a name for a bias.
+        if self.inputs.len() == 3 && self.optional(2).is_none() {
+            return Err("its bias has an empty name; leave the input out".into());
+        }
         if self.optional(2).is_some() && self.float(2)?.shape != [channels] {
             return Err(format!("its bias has shape {:?} for {channels} channels", self.float(2)?.shape));
         }

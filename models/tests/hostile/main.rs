@@ -146,6 +146,60 @@ fn mended(file: &[u8], why: &str) -> Option<Vec<u8>> {
     Some(model.encode_to_vec())
 }
 
+#[test]
+fn every_known_attack_is_refused_with_its_reason() {
+    note_panics();
+    assert_eq!(attempt(&seeds::chain().encode_to_vec()).end, End::Ran, "what the attacks start from");
+    let mut failed = Vec::new();
+    for (number, case) in cases::refused().into_iter().chain(cases::bombs()).enumerate() {
+        let says = case.says;
+        let Outcome { end, panics, load } = attempt(&(case.file)());
+        match end {
+            End::Refused(why) if why.contains(says) && !why.contains('\n') && why.len() < 1000 => {}
+            end => failed.push(format!("case {number}: {says:?} is not in {end:?}")),
+        }
+        assert!(panics.is_empty() && load < LOAD_MAX, "case {number}, {says:?}: {load:?}, panics {panics:?}");
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn a_file_that_is_cut_off_is_refused_wherever_it_is_cut() {
+    note_panics();
+    let file = seeds::recurrent().encode_to_vec();
+    for length in 0..file.len() {
+        let end = attempt(&file[..length]).end;
+        assert!(matches!(end, End::Refused(_)), "{length} of {} bytes: {end:?}", file.len());
+    }
+}
+
+/// In a process of its own that may take 384 MiB of address space, of which a file can be 64.
+#[test]
+fn a_bomb_is_refused_before_it_takes_memory() {
+    const CHILD: &str = "AUTOCHROME_HOSTILE_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        for case in cases::bombs() {
+            let file = (case.file)();
+            let before = peak_resident();
+            let end = attempt(&file).end;
+            assert!(matches!(&end, End::Refused(why) if why.contains(case.says)), "{:?}: {end:?}", case.says);
+            println!("grew by {} KiB: {}", peak_resident() - before, case.says);
+        }
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let run = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 393216 && exec \"$0\" --exact a_bomb_is_refused_before_it_takes_memory --nocapture --test-threads 1"])
+        .arg(program)
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{}: {said}{}", run.status, String::from_utf8_lossy(&run.stderr));
+    let grew: Vec<u64> = said.lines().filter_map(|line| line.split_once("grew by ")?.1.split_once(' ')?.0.parse().ok()).collect();
+    assert!(grew.len() == cases::bombs().len() && grew.iter().all(|&kib| kib < 16 << 10), "{said}");
+}
+
 /// The number of the case that runs, and when it began in milliseconds since the run did; for the watch that ends a hang.
 static CASE: AtomicU64 = AtomicU64::new(0);
 static BEGAN: AtomicU64 = AtomicU64::new(u64::MAX);
