@@ -21,7 +21,7 @@ use tract_onnx::prelude::*;
 const ROUNDS: usize = 60;
 
 fn main() {
-    let reports: [(&str, fn()); 7] = [
+    let reports: [(&str, fn()); 8] = [
         ("qdq", qdq),
         ("upsample", upsample),
         ("im2col", im2col),
@@ -29,6 +29,7 @@ fn main() {
         ("lookup-table", lookup_table),
         ("qlinearconcat", qlinearconcat),
         ("panics", panics),
+        ("endless", endless),
     ];
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let known = |name: &String| reports.iter().any(|(report, _)| report == name);
@@ -295,7 +296,7 @@ fn vzeroupper() {
     let mut values = wide.clone();
     println!("  {:?}; 819200 values in an SSE2 loop:", Level::new());
     let before = median(&mut (0..ROUNDS).map(|_| timed(|| (0..200).for_each(|_| baseline(black_box(&mut values))))).collect::<Vec<_>>());
-    println!("    before Tract ran: {before:.2?}");
+    println!("    as the program begins: {before:.2?}");
     for (what, kernel) in &kernels {
         let mut run = runner(kernel, float_noise(&SHAPE));
         let mut after = |clear: bool| {
@@ -401,6 +402,10 @@ fn panics() {
             "a tensor of 2^62 elements without data",
             one("Relu", &["x"], vec![], vec![tensor("t", &[1 << 31, 1 << 31], DataType::Float, vec![])]),
         ),
+        ("AveragePool of a vector", {
+            let pool = node("AveragePool", &["x"], "y", vec![ints("kernel_shape", &[1, 1])]);
+            model(value("x", DataType::Float, &[4]), vec![pool], vec![])
+        }),
         ("ConstantOfShape of -5", one("ConstantOfShape", &["n"], vec![], vec![longs("n", &[-5])])),
         ("an output that no node makes", model(small(), vec![node("Relu", &["x"], "other", vec![])], vec![])),
     ];
@@ -423,4 +428,13 @@ fn panics() {
         }
     }
     std::panic::set_hook(print);
+}
+
+/// A graph whose preparation did not end within minutes; end the program by hand.
+fn endless() {
+    let conv = node("Conv", &["x", "w"], "y", vec![ints("strides", &[2, 2]), ints("pads", &[1, 1, 1, i64::MAX])]);
+    println!("  Conv with a pad of 2^63 - 1 and strides of 2 ...");
+    let start = Instant::now();
+    let ended = plan(&model(value("x", DataType::Float, &[1, 1, 8, 8]), vec![conv], vec![floats("w", &[1, 1, 3, 3], &[0.1; 9])]));
+    println!("  {} after {:.1?}", if ended.is_ok() { "loads" } else { "an error" }, start.elapsed());
 }
