@@ -83,9 +83,9 @@ test-kiosk:
 test-deb *ARGS:
     sh firmware/packaging/test-deb.sh "$@"
 
-# What takes minutes: a million frames, a gigabyte of garbage on the serial line, ten million damaged lines
+# What takes minutes: a million frames, a gigabyte of garbage on the serial line, ten million damaged lines, a hundred thousand damaged models
 test-long:
-    cargo test --release --locked --workspace --test soak --test panel -- --ignored --nocapture
+    cargo test --release --locked --workspace --test soak --test panel --test hostile -- --ignored --nocapture
 
 # The workshop for NVIDIA GPUs; building needs no GPU, running needs the CUDA 13 libraries
 trainer-cuda:
