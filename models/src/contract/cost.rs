@@ -13,13 +13,13 @@ use super::{ContractError, broken};
 
 /// The operator sets whose rules are known here. The trainer writes 18.
 pub(super) const OPSETS: RangeInclusive<i64> = 13..=21;
-/// The most nodes of a graph. Tract's preparation takes time with the square of their number: half a second for so many.
+/// The most nodes of a graph. Tract's preparation takes time with the square of their number; an int8 file of the family has about 165.
 pub(super) const NODES_MAX: usize = 512;
 /// The most bytes of all computed tensors together, as if none was freed before the end.
 pub(super) const ACTIVATION_BYTES_MAX: u64 = 256 << 20;
 /// The most elements that a convolution's input has with every window written out.
 const WINDOW_ELEMENTS_MAX: u64 = 1 << 25;
-/// The most multiply-adds of a frame: several seconds on one core of a small board, ten times the largest network of the family.
+/// The most multiply-adds of a frame, ten times those of the largest network of the family.
 pub(super) const MULTIPLY_ADDS_MAX: u64 = 16 << 30;
 /// The most elements of all stored tensors together.
 const STORED_ELEMENTS_MAX: usize = 1 << 24;
