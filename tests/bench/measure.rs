@@ -1,0 +1,117 @@
+//! The measurement itself: rounds in which every contender takes its turn.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::contender::{Contender, Engine, Entry, Installation};
+use crate::statistics::{Spread, correlation, median};
+use crate::subject::Subject;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// How often every contender has a turn.
+    pub(crate) rounds: usize,
+    /// Steps of a turn that count.
+    pub(crate) steps: usize,
+    /// Recurrent frames whose outputs are compared.
+    pub(crate) compared: usize,
+}
+
+/// Steps at the start of a turn that do not count: caches are someone else's then.
+const TURN_WARM_UP: usize = 2;
+/// Between turns. Threads of the last contender may spin for a while after their work.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What was found about one contender.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// Who.
+    pub(crate) entry: Entry,
+    /// Its own word.
+    pub(crate) version: String,
+    /// The median step of each turn, in ms.
+    pub(crate) turns: Vec<f64>,
+    /// Of `turns`.
+    pub(crate) ms: Spread,
+    /// Ours on as many threads, divided by this one, turn by turn.
+    pub(crate) ratio: Option<Spread>,
+    /// Of its outputs with those of ours, or for a float file with those of Tract's float; the first found on this list.
+    pub(crate) agreement: Option<f64>,
+    /// Reading and preparing the model, once, in ms.
+    pub(crate) load_ms: f64,
+    /// The most memory it held, in MB.
+    pub(crate) memory_mb: f64,
+}
+
+/// What was found about a network.
+#[derive(Clone, Debug)]
+pub(crate) struct Findings {
+    /// In the order of the entries.
+    pub(crate) rows: Vec<Row>,
+    /// Entries that could not take part, and why.
+    pub(crate) skipped: Vec<(Entry, String)>,
+}
+
+impl Findings {
+    /// The row of an entry.
+    pub(crate) fn row(&self, engine: Engine, int8: bool, threads: usize) -> Option<&Row> {
+        self.rows.iter().find(|row| row.entry == Entry { engine, int8, threads })
+    }
+}
+
+/// Lets the entries compute `subject` in turns.
+///
+/// # Errors
+/// If a contender ends while it is measured.
+pub(crate) fn interleaved(
+    entries: &[Entry],
+    subject: &Subject,
+    installation: &Installation,
+    folder: &Path,
+    effort: Effort,
+) -> anyhow::Result<Findings> {
+    let mut contenders = Vec::new();
+    let mut skipped = Vec::new();
+    for &entry in entries {
+        match Contender::start(entry, subject, installation, folder, effort.compared) {
+            Ok(contender) => contenders.push((contender, Vec::new())),
+            Err(error) => skipped.push((entry, format!("{error:#}"))),
+        }
+    }
+    for round in 0..effort.rounds {
+        // Every other round backwards, so that nobody always follows the same neighbor.
+        let mut order: Vec<usize> = (0..contenders.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for at in order {
+            let (contender, turns) = &mut contenders[at];
+            std::thread::sleep(PAUSE);
+            let steps = contender.steps(TURN_WARM_UP + effort.steps)?;
+            turns.push(median(&steps[TURN_WARM_UP..]));
+        }
+    }
+    let find = |engine, int8, threads| contenders.iter().find(|(c, _)| c.entry == Entry { engine, int8, threads });
+    let mut rows: Vec<Row> = Vec::new();
+    for (contender, turns) in &contenders {
+        let entry = contender.entry;
+        let ours = find(Engine::Ours, true, entry.threads).filter(|_| entry.engine != Engine::Ours);
+        let model = if entry.int8 { find(Engine::Ours, true, 1) } else { find(Engine::Tract, false, 1) };
+        let model = model.filter(|(model, _)| model.entry != entry && entry.engine != Engine::Peak);
+        rows.push(Row {
+            entry,
+            version: contender.version.clone(),
+            turns: turns.clone(),
+            ms: Spread::of(turns),
+            ratio: ours.map(|(_, ours)| Spread::of_ratios(ours, turns)),
+            agreement: model.map(|(model, _)| correlation(&model.outputs, &contender.outputs)),
+            load_ms: contender.load_ms,
+            memory_mb: f64::NAN,
+        });
+    }
+    for (row, (contender, _)) in rows.iter_mut().zip(&mut contenders) {
+        row.memory_mb = contender.memory_mb()?;
+    }
+    Ok(Findings { rows, skipped })
+}

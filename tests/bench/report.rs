@@ -1,0 +1,119 @@
+//! What is printed, and what is added to `docs/benchmarks.md`.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context;
+
+use crate::contender::{Engine, Installation};
+use crate::measure::{Effort, Findings, Row};
+use crate::statistics::Spread;
+use crate::subject::Subject;
+
+/// A network's table, in Markdown that can be read as it is.
+pub(crate) fn network(subject: &Subject, findings: &Findings) -> String {
+    let Subject { name, width, height, work, parameters, .. } = subject;
+    let mut text = format!(
+        "**{name}**, {width}x{height}: {:.0} M multiply-adds a frame, {:.2} M weights\n\n",
+        *work as f64 / 1e6,
+        *parameters as f64 / 1e6
+    );
+    let header =
+        ["engine", "version", "threads", "ms a step", "p10 to p90", "ours / it", "p10 to p90", "agreement", "load ms", "memory MB"];
+    let mut table = vec![header.map(String::from).to_vec()];
+    table.extend(findings.rows.iter().map(cells));
+    text += &aligned(&table);
+    for (entry, reason) in &findings.skipped {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "\nskipped: {entry}, {} thread{}: {reason}", entry.threads, if entry.threads == 1 { "" } else { "s" });
+    }
+    if let (Some(one), Some(two)) = (findings.row(Engine::Ours, true, 1), findings.row(Engine::Ours, true, 2)) {
+        let _ = writeln!(text, "\nours, 2 threads / 1 thread: {}", ratio(Spread::of_ratios(&two.turns, &one.turns)));
+    }
+    if let Some(peak) = findings.row(Engine::Peak, true, 1) {
+        let rate = *work as f64 / peak.ms.median / 1e6;
+        let _ = writeln!(text, "\nmeasured int8 peak of one thread: {rate:.0} G multiply-adds/s ({})", peak.version);
+    }
+    text
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let shown = |value: f64, digits: usize| if value.is_finite() { format!("{value:.digits$}") } else { "-".into() };
+    let is_network = row.entry.engine != Engine::Peak;
+    vec![
+        row.entry.to_string(),
+        row.version.clone(),
+        row.entry.threads.to_string(),
+        format!("{:.2}", row.ms.median),
+        format!("{:.2} to {:.2}", row.ms.low, row.ms.high),
+        row.ratio.map_or("-".into(), |r| format!("{:.3}", r.median)),
+        row.ratio.map_or("-".into(), |r| format!("{:.3} to {:.3}", r.low, r.high)),
+        row.agreement.map_or("-".into(), |c| format!("{c:.6}")),
+        shown(if is_network { row.load_ms } else { f64::NAN }, 0),
+        shown(if is_network { row.memory_mb } else { f64::NAN }, 0),
+    ]
+}
+
+fn ratio(spread: Spread) -> String {
+    format!("{:.3} ({:.3} to {:.3})", spread.median, spread.low, spread.high)
+}
+
+/// A Markdown table with columns of even width; the first row is its header.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let widths: Vec<usize> =
+        (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let line = |cells: &[String]| -> String {
+        cells.iter().zip(&widths).map(|(cell, &width)| format!("| {cell:width$} ")).collect::<String>() + "|\n"
+    };
+    let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
+    rows.iter().enumerate().map(|(at, row)| if at == 0 { line(row) + &line(&rule) } else { line(row) }).collect()
+}
+
+/// A section for `docs/benchmarks.md`.
+pub(crate) fn section(installation: &Installation, effort: Effort, networks: &[String]) -> String {
+    let said = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(crate::root()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let date = said("date", &["-u", "+%F"]).unwrap_or_default();
+    let changed = said("git", &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+    let commit =
+        said("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".into()) + if changed { " with changes" } else { "" };
+    let pinned = installation.core.map_or("not pinned".into(), |core| format!("pinned to core {core}"));
+    let Effort { rounds, steps, compared } = effort;
+    format!(
+        "\n### {date}, commit {commit}\n\n{}. {rounds} rounds; in each, every engine takes {steps} steps in turn, after 2 that do not count; one thread is {pinned}.\n\
+         Ratios are of the turns of one round. Agreement: correlation of the outputs over {compared} recurrent frames, of int8 with ours, of f32 with Tract's.\n\
+         Memory is VmHWM of the engine's process, which for ONNX Runtime and OpenVINO includes Python; load is reading and preparing, once.\n\n{}",
+        machine(),
+        networks.join("\n")
+    )
+}
+
+/// Processor, cores and what of its instruction sets matters here.
+pub(crate) fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name =
+        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown processor", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    format!("{name}, {cores} cores, {}", crate::peak::best().name())
+}
+
+/// Adds `section` at the end of `file`.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn append(file: &Path, section: &str) -> anyhow::Result<()> {
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
+    opened.and_then(|mut file| file.write_all(section.as_bytes())).with_context(|| format!("add to {}", file.display()))
+}
+
+/// The last of the cores this process may use; none where `taskset` is missing.
+pub(crate) fn last_core() -> Option<usize> {
+    Command::new("taskset").arg("--version").output().ok().filter(|output| output.status.success())?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    list.trim().rsplit([',', '-']).next()?.parse().ok()
+}
