@@ -45,13 +45,34 @@ impl Engine {
     }
 }
 
+/// In which file a network is given to an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The float file.
+    Float,
+    /// The int8 file as it is exported: what the gates sum stays float.
+    Int8,
+    /// The same with every convolution's output quantized. ONNX Runtime computes a convolution in float where its output is float.
+    AllInt8,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Float => "f32",
+            Self::Int8 => "int8",
+            Self::AllInt8 => "int8, sums too",
+        })
+    }
+}
+
 /// One row of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// What computes.
     pub(crate) engine: Engine,
-    /// The int8 file, or the float one.
-    pub(crate) int8: bool,
+    /// The file it runs.
+    pub(crate) form: Form,
     /// How many threads it may use.
     pub(crate) threads: usize,
 }
@@ -66,7 +87,7 @@ impl fmt::Display for Entry {
             Engine::Rten => "rten",
             Engine::Peak => return write!(f, "the machine's int8 peak"),
         };
-        write!(f, "{name} {}", if self.int8 { "int8" } else { "f32" })
+        write!(f, "{name} {}", self.form)
     }
 }
 
@@ -102,7 +123,7 @@ impl Contender {
     /// # Errors
     /// Why this engine is to be left out: it is not installed, or does not run this model.
     pub(crate) fn start(entry: Entry, subject: &Subject, installation: &Installation, folder: &Path, steps: usize) -> anyhow::Result<Self> {
-        let outputs = folder.join(format!("{}-{}-{}.f32", entry.engine.key(), entry.int8, entry.threads));
+        let outputs = folder.join(format!("{}-{}-{}.f32", entry.engine.key(), entry.form, entry.threads));
         let program = match entry.engine {
             Engine::Ours | Engine::Tract | Engine::Peak => std::env::current_exe().context("find this program")?,
             Engine::OnnxRuntime | Engine::OpenVino => installation.peers.join("bin/python"),
@@ -127,7 +148,7 @@ impl Contender {
         command.arg(entry.engine.key());
         match entry.engine {
             Engine::Peak => command.arg(subject.work.to_string()),
-            _ => command.arg(if entry.int8 { &subject.int8 } else { &subject.float }),
+            _ => command.arg(subject.file(entry.form)),
         };
         command.arg(&subject.frames).arg(entry.threads.to_string()).arg(&outputs).arg(steps.to_string());
         let mut child = command

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use contender::{Engine, Entry, Installation};
+use contender::{Engine, Entry, Form, Installation};
 use measure::Effort;
 use network::PlainNet;
 use subject::{Photographs, Subject};
@@ -138,7 +138,7 @@ fn subjects(wanted: &dyn Fn(&str) -> bool, photographs: &Photographs, folder: &P
         let name = int8.file_name().map(|name| name.to_string_lossy().replace("-int8.onnx", "")).unwrap_or_default();
         let float = models.join(format!("{name}-float.onnx"));
         if wanted(&name) && float.exists() {
-            subjects.push(Subject::of_files(&name, float, int8, photographs, folder)?);
+            subjects.push(Subject::of_files(&name, [float, int8], photographs, folder)?);
         }
     }
     if subjects.is_empty() {
@@ -150,20 +150,23 @@ fn subjects(wanted: &dyn Fn(&str) -> bool, photographs: &Photographs, folder: &P
 /// Who takes part, as far as wanted: one thread, then two.
 fn entries(engines: &[Engine]) -> Vec<Entry> {
     use Engine::{OnnxRuntime, OpenVino, Ours, Peak, Rten, Tract};
+    use Form::{AllInt8, Float, Int8};
     let one = [
-        (Ours, true),
-        (Tract, false),
-        (Tract, true),
-        (OnnxRuntime, false),
-        (OnnxRuntime, true),
-        (OpenVino, false),
-        (OpenVino, true),
-        (Rten, false),
-        (Rten, true),
-        (Peak, true),
+        (Ours, Int8),
+        (Tract, Float),
+        (Tract, Int8),
+        (OnnxRuntime, Float),
+        (OnnxRuntime, Int8),
+        (OnnxRuntime, AllInt8),
+        (OpenVino, Float),
+        (OpenVino, Int8),
+        (OpenVino, AllInt8),
+        (Rten, Float),
+        (Rten, Int8),
+        (Peak, Int8),
     ];
-    let two = [(Ours, true), (OnnxRuntime, false), (OnnxRuntime, true), (OpenVino, true)];
-    let entry = |threads| move |(engine, int8)| Entry { engine, int8, threads };
+    let two = [(Ours, Int8), (OnnxRuntime, Float), (OnnxRuntime, Int8), (OnnxRuntime, AllInt8), (OpenVino, Int8)];
+    let entry = |threads| move |(engine, form)| Entry { engine, form, threads };
     one.into_iter().map(entry(1)).chain(two.into_iter().map(entry(2))).filter(|entry| engines.contains(&entry.engine)).collect()
 }
 

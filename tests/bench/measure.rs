@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::contender::{Contender, Engine, Entry, Installation};
+use crate::contender::{Contender, Engine, Entry, Form, Installation};
 use crate::statistics::{Spread, correlation, median};
 use crate::subject::Subject;
 
@@ -55,8 +55,8 @@ pub(crate) struct Findings {
 
 impl Findings {
     /// The row of an entry.
-    pub(crate) fn row(&self, engine: Engine, int8: bool, threads: usize) -> Option<&Row> {
-        self.rows.iter().find(|row| row.entry == Entry { engine, int8, threads })
+    pub(crate) fn row(&self, engine: Engine, form: Form, threads: usize) -> Option<&Row> {
+        self.rows.iter().find(|row| row.entry == Entry { engine, form, threads })
     }
 }
 
@@ -92,12 +92,12 @@ pub(crate) fn interleaved(
             turns.push(median(&steps[TURN_WARM_UP..]));
         }
     }
-    let find = |engine, int8, threads| contenders.iter().find(|(c, _)| c.entry == Entry { engine, int8, threads });
+    let find = |engine, form, threads| contenders.iter().find(|(c, _)| c.entry == Entry { engine, form, threads });
     let mut rows: Vec<Row> = Vec::new();
     for (contender, turns) in &contenders {
         let entry = contender.entry;
-        let ours = find(Engine::Ours, true, entry.threads).filter(|_| entry.engine != Engine::Ours);
-        let model = if entry.int8 { find(Engine::Ours, true, 1) } else { find(Engine::Tract, false, 1) };
+        let ours = find(Engine::Ours, Form::Int8, entry.threads).filter(|_| entry.engine != Engine::Ours);
+        let model = if entry.form == Form::Float { find(Engine::Tract, Form::Float, 1) } else { find(Engine::Ours, Form::Int8, 1) };
         let model = model.filter(|(model, _)| model.entry != entry && entry.engine != Engine::Peak);
         rows.push(Row {
             entry,

@@ -89,20 +89,21 @@ fn portable(rounds: u64) -> i32 {
 mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::*;
-    use std::array::from_fn;
     use std::hint::black_box;
 
     use super::CHAINS;
 
     // `black_box` in front of the loop keeps operands and accumulators unknown to the compiler. The accumulators depend on themselves, so no round can
-    // be left out, and all begin differently, so no two are one.
+    // be left out, and for all the compiler knows no two begin alike.
 
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub(super) fn avx512_vnni(rounds: u64) -> i32 {
         let (a, b) = (black_box(_mm512_set1_epi8(3)), black_box(_mm512_set1_epi8(5)));
-        let mut sums = from_fn::<_, CHAINS, _>(|chain| black_box(_mm512_set1_epi32(chain as i32)));
+        let mut sums = black_box([_mm512_setzero_si512(); CHAINS]);
         for _ in 0..rounds {
-            sums = sums.map(|sum| _mm512_dpbusd_epi32(sum, a, b));
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, a, b);
+            }
         }
         _mm512_reduce_add_epi32(sums.into_iter().reduce(|x, y| _mm512_add_epi32(x, y)).unwrap_or(a))
     }
@@ -110,9 +111,11 @@ mod x86 {
     #[target_feature(enable = "avx2,avxvnni")]
     pub(super) fn avx_vnni(rounds: u64) -> i32 {
         let (a, b) = (black_box(_mm256_set1_epi8(3)), black_box(_mm256_set1_epi8(5)));
-        let mut sums = from_fn::<_, CHAINS, _>(|chain| black_box(_mm256_set1_epi32(chain as i32)));
+        let mut sums = black_box([_mm256_setzero_si256(); CHAINS]);
         for _ in 0..rounds {
-            sums = sums.map(|sum| _mm256_dpbusd_avx_epi32(sum, a, b));
+            for sum in &mut sums {
+                *sum = _mm256_dpbusd_avx_epi32(*sum, a, b);
+            }
         }
         lanes(sums)
     }
@@ -120,17 +123,17 @@ mod x86 {
     #[target_feature(enable = "avx2")]
     pub(super) fn avx2(rounds: u64) -> i32 {
         let (a, b) = (black_box(_mm256_set1_epi16(3)), black_box(_mm256_set1_epi16(5)));
-        let mut sums = from_fn::<_, CHAINS, _>(|chain| black_box(_mm256_set1_epi32(chain as i32)));
+        let mut sums = black_box([_mm256_setzero_si256(); CHAINS]);
         for _ in 0..rounds {
-            sums = sums.map(|sum| {
+            for sum in &mut sums {
                 let product: __m256i;
                 // SAFETY: it reads and writes registers only. As an intrinsic it would be computed once, for its operands never change.
                 #[expect(unsafe_code, reason = "an instruction that must not be moved out of the loop")]
                 unsafe {
                     asm!("vpmaddwd {}, {}, {}", out(ymm_reg) product, in(ymm_reg) a, in(ymm_reg) b, options(nomem, nostack, preserves_flags));
                 }
-                _mm256_add_epi32(sum, product)
-            });
+                *sum = _mm256_add_epi32(*sum, product);
+            }
         }
         lanes(sums)
     }

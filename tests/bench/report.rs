@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use crate::contender::{Engine, Installation};
+use crate::contender::{Engine, Form, Installation};
 use crate::measure::{Effort, Findings, Row};
 use crate::statistics::Spread;
 use crate::subject::Subject;
@@ -29,10 +29,10 @@ pub(crate) fn network(subject: &Subject, findings: &Findings) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "\nskipped: {entry}, {} thread{}: {reason}", entry.threads, if entry.threads == 1 { "" } else { "s" });
     }
-    if let (Some(one), Some(two)) = (findings.row(Engine::Ours, true, 1), findings.row(Engine::Ours, true, 2)) {
+    if let (Some(one), Some(two)) = (findings.row(Engine::Ours, Form::Int8, 1), findings.row(Engine::Ours, Form::Int8, 2)) {
         let _ = writeln!(text, "\nours, 2 threads / 1 thread: {}", ratio(Spread::of_ratios(&two.turns, &one.turns)));
     }
-    if let Some(peak) = findings.row(Engine::Peak, true, 1) {
+    if let Some(peak) = findings.row(Engine::Peak, Form::Int8, 1) {
         let rate = *work as f64 / peak.ms.median / 1e6;
         let _ = writeln!(text, "\nmeasured int8 peak of one thread: {rate:.0} G multiply-adds/s ({})", peak.version);
     }
