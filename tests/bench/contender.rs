@@ -108,10 +108,18 @@ pub(crate) struct Contender {
 
 /// Where the foreign engines are, and how processes are held on one core.
 pub(crate) struct Installation {
-    /// The folder that `just bench` prepares: `bin/python`, and the rten worker.
+    /// The folder that `just bench` prepares: a Python environment, and the rten worker.
     pub(crate) peers: PathBuf,
     /// The core for what runs on one thread; none where `taskset` is missing.
     pub(crate) core: Option<usize>,
+}
+
+/// A command that runs `program`, on `core` alone if one is given.
+pub(crate) fn pinned(program: &Path, core: Option<usize>) -> Command {
+    let Some(core) = core else { return Command::new(program) };
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &core.to_string()]).arg(program);
+    command
 }
 
 /// How long an engine may take to load a model and play the first frames, or to answer.
@@ -126,20 +134,13 @@ impl Contender {
         let outputs = folder.join(format!("{}-{}-{}.f32", entry.engine.key(), entry.form, entry.threads));
         let program = match entry.engine {
             Engine::Ours | Engine::Tract | Engine::Peak => std::env::current_exe().context("find this program")?,
-            Engine::OnnxRuntime | Engine::OpenVino => installation.peers.join("bin/python"),
+            Engine::OnnxRuntime | Engine::OpenVino => installation.peers.join("python/bin/python"),
             Engine::Rten => installation.peers.join("rten/release/rten-peer"),
         };
         if !program.exists() {
             bail!("not installed ({} is missing; `just bench` makes it where there is a network)", program.display());
         }
-        let mut command = match installation.core.filter(|_| entry.threads == 1) {
-            Some(core) => {
-                let mut command = Command::new("taskset");
-                command.args(["--cpu-list", &core.to_string()]).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
+        let mut command = pinned(&program, installation.core.filter(|_| entry.threads == 1));
         match entry.engine {
             Engine::Ours | Engine::Tract | Engine::Peak => command.arg("--worker"),
             Engine::OnnxRuntime | Engine::OpenVino => command.arg(crate::root().join("tests/bench/peer.py")),

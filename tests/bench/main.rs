@@ -4,7 +4,10 @@ mod contender;
 mod measure;
 mod network;
 mod peak;
+mod pipeline;
+mod plot;
 mod report;
+mod scaling;
 mod statistics;
 mod subject;
 mod work;
@@ -27,8 +30,11 @@ just bench [OPTIONS]: our runtime beside others, in turns, with ratios and their
   --rounds N           how often every engine has a turn (20)
   --only NAME          only networks whose name holds NAME: a192, large, and the shipped ones
   --engines A,B        only these: ours, tract, onnxruntime, openvino, rten, peak
-  --append FILE        adds the result to FILE (docs/benchmarks.md) as a section
+  --append FILE        adds the result to FILE as a section: docs/benchmarks.md
+  --plot FILE          measures what scales instead, and draws it: docs/scaling.svg
   --write-models DIR   writes the plain networks' files into DIR and measures nothing
+
+Paths are relative to the repository. What is not installed is skipped, with a line.
 ";
 
 struct Options {
@@ -37,6 +43,7 @@ struct Options {
     only: Option<String>,
     engines: Vec<Engine>,
     append: Option<PathBuf>,
+    plot: Option<PathBuf>,
     write_models: Option<PathBuf>,
 }
 
@@ -57,7 +64,8 @@ fn main() -> ExitCode {
 
 /// None where help is wanted.
 fn options(arguments: &[String]) -> anyhow::Result<Option<Options>> {
-    let mut options = Options { rounds: 20, quick: false, only: None, engines: Engine::ALL.to_vec(), append: None, write_models: None };
+    let mut options =
+        Options { rounds: 20, quick: false, only: None, engines: Engine::ALL.to_vec(), append: None, plot: None, write_models: None };
     let mut rounds = None;
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -74,8 +82,9 @@ fn options(arguments: &[String]) -> anyhow::Result<Option<Options>> {
                 let engines: Option<Vec<Engine>> = value()?.split(',').map(named).collect();
                 options.engines = engines.with_context(|| format!("--engines: of {:?}", Engine::ALL.map(Engine::key)))?;
             }
-            "--append" => options.append = Some(value()?.into()),
-            "--write-models" => options.write_models = Some(value()?.into()),
+            "--append" => options.append = Some(root().join(value()?)),
+            "--plot" => options.plot = Some(root().join(value()?)),
+            "--write-models" => options.write_models = Some(root().join(value()?)),
             other => bail!("{other:?} is no option; see --help"),
         }
     }
@@ -92,30 +101,53 @@ fn run(options: Options) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("make a folder for the models")?;
     let photographs = Photographs::pack(folder.path())?;
     if let Some(target) = &options.write_models {
-        std::fs::create_dir_all(target).with_context(|| format!("make {}", target.display()))?;
-        for net in [PlainNet::a192(), PlainNet::large()] {
-            let made = Subject::plain(&net, &photographs, folder.path())?;
-            for (kind, from) in [("float", &made.float), ("int8", &made.int8)] {
-                let to = target.join(format!("{}-{kind}.onnx", made.name));
-                std::fs::copy(from, &to).with_context(|| format!("write {}", to.display()))?;
-                println!("{}: {} M multiply-adds, {} parameters", to.display(), made.work / 1_000_000, made.parameters);
-            }
-        }
-        return Ok(());
+        return write_models(target, &photographs, folder.path());
     }
     let installation = Installation { peers: peers(), core: report::last_core() };
     let effort =
         Effort { rounds: options.rounds, steps: if options.quick { 5 } else { 10 }, compared: if options.quick { 20 } else { 100 } };
-    let wanted = |name: &str| options.only.as_ref().map_or(name != "large", |only| name.contains(only.as_str()));
-    let mut sections = Vec::new();
-    for subject in subjects(&wanted, &photographs, folder.path())? {
-        let findings = measure::interleaved(&entries(&options.engines), &subject, &installation, folder.path(), effort)?;
-        let text = report::network(&subject, &findings);
-        println!("{text}");
-        sections.push(text);
+    if let Some(file) = &options.plot {
+        // Ten networks, and only medians are drawn.
+        let effort = Effort { rounds: options.rounds.min(8), compared: 10, ..effort };
+        let panels = scaling::measure(&options.engines, &photographs, &installation, folder.path(), effort)?;
+        let how = format!(
+            "{}; one thread but in the last panel; the fastest of {} turns of {} steps",
+            report::machine(),
+            effort.rounds,
+            effort.steps
+        );
+        let drawn = plot::svg("Milliseconds a step of the plain recurrent U-Net", &how, &panels);
+        return std::fs::write(file, drawn).with_context(|| format!("write {}", file.display()));
     }
-    if let Some(file) = &options.append {
-        report::append(file, &report::section(&installation, effort, &sections))?;
+    println!("{}\n", report::machine());
+    let wanted = |name: &str| options.only.as_ref().map_or(name != "large", |only| name.contains(only.as_str()));
+    let subjects = subjects(&wanted, &photographs, folder.path())?;
+    let mut parts = Vec::new();
+    let mut tell = |part: String| {
+        println!("{part}");
+        parts.push(part);
+    };
+    for subject in &subjects {
+        tell(report::network(subject, &measure::interleaved(&entries(&options.engines), subject, &installation, folder.path(), effort)?));
+    }
+    let runs = if options.quick { 1 } else { 3 };
+    let frames = 10 * effort.steps;
+    tell(report::pipelines(pipeline::measure(&subjects, &installation, frames, runs), frames, runs));
+    match &options.append {
+        Some(file) => report::append(file, &report::section(&installation, effort, &parts)),
+        None => Ok(()),
+    }
+}
+
+fn write_models(target: &Path, photographs: &Photographs, folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(target).with_context(|| format!("make {}", target.display()))?;
+    for net in [PlainNet::a192(), PlainNet::large()] {
+        let made = Subject::plain(&net, photographs, folder)?;
+        for (kind, from) in [("float", &made.float), ("int8", &made.int8)] {
+            let to = target.join(format!("{}-{kind}.onnx", made.name));
+            std::fs::copy(from, &to).with_context(|| format!("write {}", to.display()))?;
+            println!("{}: {} M multiply-adds, {} weights", to.display(), made.work / 1_000_000, made.parameters);
+        }
     }
     Ok(())
 }

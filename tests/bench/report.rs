@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use crate::contender::{Engine, Form, Installation};
 use crate::measure::{Effort, Findings, Row};
+use crate::pipeline::Pipeline;
 use crate::statistics::Spread;
 use crate::subject::Subject;
 
@@ -37,6 +38,22 @@ pub(crate) fn network(subject: &Subject, findings: &Findings) -> String {
         let _ = writeln!(text, "\nmeasured int8 peak of one thread: {rate:.0} G multiply-adds/s ({})", peak.version);
     }
     text
+}
+
+/// The table of the whole pipeline, or why there is none.
+pub(crate) fn pipelines(measured: anyhow::Result<Vec<Pipeline>>, frames: usize, runs: usize) -> String {
+    let pipelines = match measured {
+        Ok(pipelines) => pipelines,
+        Err(reason) => return format!("skipped: the whole pipeline: {reason:#}\n"),
+    };
+    let header = ["network", "network ms", "own stages ms", "whole ms", "frames/s", "load ms", "memory MB"];
+    let mut table = vec![header.map(String::from).to_vec()];
+    table.extend(pipelines.into_iter().map(|p| {
+        let numbers = [(p.step_ms, 2), (p.own_stages_ms, 2), (p.whole_ms, 2), (p.frames_per_second, 1), (p.load_ms, 0), (p.memory_mb, 0)];
+        std::iter::once(p.name).chain(numbers.map(|(value, digits)| format!("{value:.digits$}"))).collect()
+    }));
+    let head = "**The whole pipeline** of the device, 640x480 luma to RGB, int8, one thread";
+    format!("{head} (`autochrome bench --frames {frames}`, median of {runs}):\n\n{}", aligned(&table))
 }
 
 fn cells(row: &Row) -> Vec<String> {
@@ -72,7 +89,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
 }
 
 /// A section for `docs/benchmarks.md`.
-pub(crate) fn section(installation: &Installation, effort: Effort, networks: &[String]) -> String {
+pub(crate) fn section(installation: &Installation, effort: Effort, parts: &[String]) -> String {
     let said = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).current_dir(crate::root()).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -88,7 +105,7 @@ pub(crate) fn section(installation: &Installation, effort: Effort, networks: &[S
          Ratios are of the turns of one round. Agreement: correlation of the outputs over {compared} recurrent frames, of int8 with ours, of f32 with Tract's.\n\
          Memory is VmHWM of the engine's process, which for ONNX Runtime and OpenVINO includes Python; load is reading and preparing, once.\n\n{}",
         machine(),
-        networks.join("\n")
+        parts.join("\n")
     )
 }
 
