@@ -118,13 +118,27 @@ pub(crate) fn machine() -> String {
     format!("{name}, {cores} cores, {}", crate::peak::best().name())
 }
 
+/// What stands above the sections in a file that has none yet.
+const HEADING: &str = "## Beside other engines";
+const INTRODUCTION: &str = "\
+Written by `just bench --append docs/benchmarks.md`. Every engine runs in a process of its own, and they take turns, so that what else the machine does
+meets all of them. \"int8\" is the file as it is exported (QDQ, gates and state in float); \"int8, sums too\" is the same network with the output of every
+convolution quantized, because ONNX Runtime computes a convolution in float where its output is float. The peak is the time that as many 8-bit
+multiply-adds take in registers alone.
+";
+
 /// Adds `section` at the end of `file`.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If it cannot be read or written.
 pub(crate) fn append(file: &Path, section: &str) -> anyhow::Result<()> {
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
-    opened.and_then(|mut file| file.write_all(section.as_bytes())).with_context(|| format!("add to {}", file.display()))
+    let add = || {
+        let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
+        let is_first = !std::fs::read_to_string(file)?.contains(HEADING);
+        let introduction = if is_first { format!("\n{HEADING}\n\n{INTRODUCTION}") } else { String::new() };
+        opened?.write_all(format!("{introduction}{section}").as_bytes())
+    };
+    add().with_context(|| format!("add to {}", file.display()))
 }
 
 /// The last of the cores this process may use; none where `taskset` is missing.

@@ -69,7 +69,7 @@ pub(crate) fn measure(
             resolution.into_iter().collect::<anyhow::Result<_>>()?,
         ),
         panel(("Channels", 2.0), "channels of the first stage, at 256x192", channels.into_iter().collect::<anyhow::Result<_>>()?),
-        panel(("Threads", 1.0), "threads, 16, 256x192", threads.collect::<anyhow::Result<_>>()?),
+        panel(("Threads", 1.0), "threads, at 256x192", threads.collect::<anyhow::Result<_>>()?),
     ])
 }
 
