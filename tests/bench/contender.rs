@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use autochrome_model::InstructionSet;
 
 use crate::subject::Subject;
 
@@ -43,6 +44,18 @@ impl Engine {
             Self::Peak => "peak",
         }
     }
+
+    /// What reports call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Tract => "stock Tract",
+            Self::OnnxRuntime => "ONNX Runtime",
+            Self::OpenVino => "OpenVINO",
+            Self::Rten => "rten",
+            Self::Peak => "int8 peak",
+        }
+    }
 }
 
 /// In which file a network is given to an engine.
@@ -75,19 +88,17 @@ pub(crate) struct Entry {
     pub(crate) form: Form,
     /// How many threads it may use.
     pub(crate) threads: usize,
+    /// The instruction set of our own operators, or of the peak; the other engines choose theirs.
+    pub(crate) set: InstructionSet,
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.engine {
-            Engine::Ours => "ours",
-            Engine::Tract => "stock Tract",
-            Engine::OnnxRuntime => "ONNX Runtime",
-            Engine::OpenVino => "OpenVINO",
-            Engine::Rten => "rten",
-            Engine::Peak => return write!(f, "the machine's int8 peak"),
-        };
-        write!(f, "{name} {}", self.form)
+        if self.engine == Engine::Peak {
+            return write!(f, "{}, {}", self.engine.name(), self.set);
+        }
+        write!(f, "{} {}", self.engine.name(), self.form)?;
+        if self.engine == Engine::Ours { write!(f, ", {}", self.set) } else { Ok(()) }
     }
 }
 
@@ -131,7 +142,7 @@ impl Contender {
     /// # Errors
     /// Why this engine is to be left out: it is not installed, or does not run this model.
     pub(crate) fn start(entry: Entry, subject: &Subject, installation: &Installation, folder: &Path, steps: usize) -> anyhow::Result<Self> {
-        let outputs = folder.join(format!("{}-{}-{}.f32", entry.engine.key(), entry.form, entry.threads));
+        let outputs = folder.join(format!("{}-{}-{}-{}.f32", entry.engine.key(), entry.form, entry.threads, entry.set));
         let program = match entry.engine {
             Engine::Ours | Engine::Tract | Engine::Peak => std::env::current_exe().context("find this program")?,
             Engine::OnnxRuntime | Engine::OpenVino => installation.peers.join("python/bin/python"),
@@ -152,6 +163,9 @@ impl Contender {
             _ => command.arg(subject.file(entry.form)),
         };
         command.arg(&subject.frames).arg(entry.threads.to_string()).arg(&outputs).arg(steps.to_string());
+        if matches!(entry.engine, Engine::Ours | Engine::Tract | Engine::Peak) {
+            command.arg(entry.set.to_string());
+        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use autochrome_model::InstructionSet;
 
 use contender::{Engine, Entry, Form, Installation};
 use measure::Effort;
@@ -198,8 +199,13 @@ fn entries(engines: &[Engine]) -> Vec<Entry> {
         (Peak, Int8),
     ];
     let two = [(Ours, Int8), (OnnxRuntime, Float), (OnnxRuntime, Int8), (OnnxRuntime, AllInt8), (OpenVino, Int8)];
-    let entry = |threads| move |(engine, form)| Entry { engine, form, threads };
-    one.into_iter().map(entry(1)).chain(two.into_iter().map(entry(2))).filter(|entry| engines.contains(&entry.engine)).collect()
+    let best = InstructionSet::detect();
+    let entry = |threads| move |(engine, form)| Entry { engine, form, threads, set: best };
+    // What a lesser processor of this kind would do.
+    let lesser = InstructionSet::ALL.iter().copied().filter(|&set| set.is_available() && set != best);
+    let masked = lesser.flat_map(|set| [Ours, Peak].map(|engine| Entry { engine, form: Int8, threads: 1, set }));
+    let all = one.into_iter().map(entry(1)).chain(masked).chain(two.into_iter().map(entry(2)));
+    all.filter(|entry| engines.contains(&entry.engine)).collect()
 }
 
 /// Where the foreign engines are: `just bench` says it.

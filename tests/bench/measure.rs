@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use autochrome_model::InstructionSet;
+
 use crate::contender::{Contender, Engine, Entry, Form, Installation};
 use crate::statistics::{Spread, correlation, median};
 use crate::subject::Subject;
@@ -36,6 +38,8 @@ pub(crate) struct Row {
     pub(crate) ms: Spread,
     /// Ours on as many threads, divided by this one, turn by turn.
     pub(crate) ratio: Option<Spread>,
+    /// This one, divided by stock Tract's float on one thread, turn by turn.
+    pub(crate) of_tract: Option<Spread>,
     /// Of its outputs with those of ours, or for a float file with those of Tract's float; the first found on this list.
     pub(crate) agreement: Option<f64>,
     /// Reading and preparing the model, once, in ms.
@@ -54,9 +58,10 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// The row of an entry.
+    /// The row of an engine, with the instruction set that this processor is for.
     pub(crate) fn row(&self, engine: Engine, form: Form, threads: usize) -> Option<&Row> {
-        self.rows.iter().find(|row| row.entry == Entry { engine, form, threads })
+        let set = InstructionSet::detect();
+        self.rows.iter().find(|row| row.entry == Entry { engine, form, threads, set })
     }
 }
 
@@ -92,11 +97,13 @@ pub(crate) fn interleaved(
             turns.push(median(&steps[TURN_WARM_UP..]));
         }
     }
-    let find = |engine, form, threads| contenders.iter().find(|(c, _)| c.entry == Entry { engine, form, threads });
+    let set = InstructionSet::detect();
+    let find = |engine, form, threads| contenders.iter().find(|(c, _)| c.entry == Entry { engine, form, threads, set });
+    let tract = find(Engine::Tract, Form::Float, 1);
     let mut rows: Vec<Row> = Vec::new();
     for (contender, turns) in &contenders {
         let entry = contender.entry;
-        let ours = find(Engine::Ours, Form::Int8, entry.threads).filter(|_| entry.engine != Engine::Ours);
+        let ours = find(Engine::Ours, Form::Int8, entry.threads).filter(|(ours, _)| ours.entry != entry);
         let model = if entry.form == Form::Float { find(Engine::Tract, Form::Float, 1) } else { find(Engine::Ours, Form::Int8, 1) };
         let model = model.filter(|(model, _)| model.entry != entry && entry.engine != Engine::Peak);
         rows.push(Row {
@@ -105,6 +112,7 @@ pub(crate) fn interleaved(
             turns: turns.clone(),
             ms: Spread::of(turns),
             ratio: ours.map(|(_, ours)| Spread::of_ratios(ours, turns)),
+            of_tract: tract.filter(|(tract, _)| tract.entry != entry).map(|(_, tract)| Spread::of_ratios(turns, tract)),
             agreement: model.map(|(model, _)| correlation(&model.outputs, &contender.outputs)),
             load_ms: contender.load_ms,
             memory_mb: f64::NAN,

@@ -1,73 +1,44 @@
 //! How many 8-bit multiply-adds a second one core can do at most: independent accumulators in registers, nothing read or written.
 
-/// An instruction (or loop) that multiplies and adds, the best this processor has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Peak {
-    /// AVX-512 VNNI: `vpdpbusd` on 64 pairs of bytes.
-    #[cfg(target_arch = "x86_64")]
-    Avx512Vnni,
-    /// AVX-VNNI: `vpdpbusd` on 32 pairs of bytes.
-    #[cfg(target_arch = "x86_64")]
-    AvxVnni,
-    /// AVX2: `vpmaddwd` on 16 pairs of 16-bit words, and the addition.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// What the compiler makes of a plain loop over bytes.
-    Portable,
-}
-
-/// The best that is detected.
-pub(crate) fn best() -> Peak {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512vnni") {
-            return Peak::Avx512Vnni;
-        }
-        if is_x86_feature_detected!("avxvnni") {
-            return Peak::AvxVnni;
-        }
-        if is_x86_feature_detected!("avx2") {
-            return Peak::Avx2;
-        }
-    }
-    Peak::Portable
-}
+use autochrome_model::InstructionSet;
 
 /// Accumulators in flight: more than latency (4 or 5 cycles) times instructions a cycle (2), fewer than registers (16).
 const CHAINS: usize = 12;
 
-impl Peak {
-    /// What it is, for a report.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => "AVX-512 VNNI vpdpbusd",
-            #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni => "AVX-VNNI vpdpbusd",
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => "AVX2 vpmaddwd + vpaddd",
-            Self::Portable => "plain loop",
-        }
+/// What is measured for an instruction set, for a report.
+pub(crate) fn name(set: InstructionSet) -> &'static str {
+    match set {
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512Vnni => "vpdpbusd, 512 bits",
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::AvxVnni => "vpdpbusd, 256 bits",
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 => "vpmaddwd and vpaddd, 256 bits",
+        _ => "a plain loop, compiled for the baseline",
     }
+}
 
-    /// Does at least `count` of them, and gives a sum so that none can be left out.
-    pub(crate) fn multiply_adds(self, count: u64) -> i32 {
-        let rounds = |lanes: usize| count.div_ceil((lanes * CHAINS) as u64);
-        match self {
-            // SAFETY: `best` has found the instructions on this processor.
-            #[cfg(target_arch = "x86_64")]
-            #[expect(unsafe_code, reason = "instructions that are not in the baseline")]
-            Self::Avx512Vnni => unsafe { x86::avx512_vnni(rounds(64)) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            #[expect(unsafe_code, reason = "instructions that are not in the baseline")]
-            Self::AvxVnni => unsafe { x86::avx_vnni(rounds(32)) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            #[expect(unsafe_code, reason = "instructions that are not in the baseline")]
-            Self::Avx2 => unsafe { x86::avx2(rounds(16)) },
-            Self::Portable => portable(rounds(16)),
-        }
+/// Does at least `count` multiply-adds, and gives a sum so that none can be left out.
+///
+/// # Panics
+/// If this processor does not have the instruction set.
+pub(crate) fn multiply_adds(set: InstructionSet, count: u64) -> i32 {
+    assert!(set.is_available(), "this processor has no {set}");
+    let rounds = |lanes: usize| count.div_ceil((lanes * CHAINS) as u64);
+    match set {
+        // SAFETY: the processor has the instructions, as asserted.
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code, reason = "instructions that are not in the baseline")]
+        InstructionSet::Avx512Vnni => unsafe { x86::avx512_vnni(rounds(64)) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code, reason = "instructions that are not in the baseline")]
+        InstructionSet::AvxVnni => unsafe { x86::avx_vnni(rounds(32)) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code, reason = "instructions that are not in the baseline")]
+        InstructionSet::Avx2 => unsafe { x86::avx2(rounds(16)) },
+        _ => portable(rounds(16)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
+use autochrome_model::InstructionSet;
 
 use crate::contender::{Engine, Form, Installation};
 use crate::measure::{Effort, Findings, Row};
@@ -21,8 +22,7 @@ pub(crate) fn network(subject: &Subject, findings: &Findings) -> String {
         *work as f64 / 1e6,
         *parameters as f64 / 1e6
     );
-    let header =
-        ["engine", "version", "threads", "ms a step", "p10 to p90", "ours / it", "p10 to p90", "agreement", "load ms", "memory MB"];
+    let header = ["engine", "threads", "ms a step", "ours / it", "it / Tract f32", "agreement", "load ms", "memory MB"];
     let mut table = vec![header.map(String::from).to_vec()];
     table.extend(findings.rows.iter().map(cells));
     text += &aligned(&table);
@@ -31,11 +31,21 @@ pub(crate) fn network(subject: &Subject, findings: &Findings) -> String {
         let _ = writeln!(text, "\nskipped: {entry}, {} thread{}: {reason}", entry.threads, if entry.threads == 1 { "" } else { "s" });
     }
     if let (Some(one), Some(two)) = (findings.row(Engine::Ours, Form::Int8, 1), findings.row(Engine::Ours, Form::Int8, 2)) {
-        let _ = writeln!(text, "\nours, 2 threads / 1 thread: {}", ratio(Spread::of_ratios(&two.turns, &one.turns)));
+        let _ = writeln!(text, "\nours, 2 threads / 1 thread: {}", spread(Spread::of_ratios(&two.turns, &one.turns), 3));
     }
-    if let Some(peak) = findings.row(Engine::Peak, Form::Int8, 1) {
+    for peak in findings.rows.iter().filter(|row| row.entry.engine == Engine::Peak) {
         let rate = *work as f64 / peak.ms.median / 1e6;
-        let _ = writeln!(text, "\nmeasured int8 peak of one thread: {rate:.0} G multiply-adds/s ({})", peak.version);
+        let _ = writeln!(text, "\n{}: {rate:.0} G multiply-adds/s ({})", peak.entry, peak.version);
+    }
+    let mut versions: Vec<String> = Vec::new();
+    for row in findings.rows.iter().filter(|row| !matches!(row.entry.engine, Engine::Ours | Engine::Peak)) {
+        let version = format!("{} {}", row.entry.engine.name(), row.version);
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
+    if !versions.is_empty() {
+        let _ = writeln!(text, "\nversions: {}", versions.join(", "));
     }
     text
 }
@@ -61,20 +71,18 @@ fn cells(row: &Row) -> Vec<String> {
     let is_network = row.entry.engine != Engine::Peak;
     vec![
         row.entry.to_string(),
-        row.version.clone(),
         row.entry.threads.to_string(),
-        format!("{:.2}", row.ms.median),
-        format!("{:.2} to {:.2}", row.ms.low, row.ms.high),
-        row.ratio.map_or("-".into(), |r| format!("{:.3}", r.median)),
-        row.ratio.map_or("-".into(), |r| format!("{:.3} to {:.3}", r.low, r.high)),
+        spread(row.ms, 2),
+        row.ratio.map_or("-".into(), |ratio| spread(ratio, 3)),
+        row.of_tract.map_or("-".into(), |ratio| spread(ratio, 3)),
         row.agreement.map_or("-".into(), |c| format!("{c:.6}")),
         shown(if is_network { row.load_ms } else { f64::NAN }, 0),
         shown(if is_network { row.memory_mb } else { f64::NAN }, 0),
     ]
 }
 
-fn ratio(spread: Spread) -> String {
-    format!("{:.3} ({:.3} to {:.3})", spread.median, spread.low, spread.high)
+fn spread(Spread { median, low, high }: Spread, digits: usize) -> String {
+    format!("{median:.digits$} ({low:.digits$} to {high:.digits$})")
 }
 
 /// A Markdown table with columns of even width; the first row is its header.
@@ -102,20 +110,20 @@ pub(crate) fn section(installation: &Installation, effort: Effort, parts: &[Stri
     let Effort { rounds, steps, compared } = effort;
     format!(
         "\n### {date}, commit {commit}\n\n{}. {rounds} rounds; in each, every engine takes {steps} steps in turn, after 2 that do not count; one thread is {pinned}.\n\
-         Ratios are of the turns of one round. Agreement: correlation of the outputs over {compared} recurrent frames, of int8 with ours, of f32 with Tract's.\n\
+         Spreads are p10 to p90; ratios are of the turns of one round. Agreement: correlation of the outputs over {compared} recurrent frames, of int8 with ours, of f32 with Tract's.\n\
          Memory is VmHWM of the engine's process, which for ONNX Runtime and OpenVINO includes Python; load is reading and preparing, once.\n\n{}",
         machine(),
         parts.join("\n")
     )
 }
 
-/// Processor, cores and what of its instruction sets matters here.
+/// Processor, cores, and the instruction set that our operators choose on it.
 pub(crate) fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name =
         info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown processor", |(_, name)| name);
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    format!("{name}, {cores} cores, {}", crate::peak::best().name())
+    format!("{name}, {cores} cores, {}", InstructionSet::detect())
 }
 
 /// What stands above the sections in a file that has none yet.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use autochrome_model::InstructionSet;
+
 use crate::contender::{Engine, Entry, Form, Installation};
 use crate::measure::{self, Effort, Row};
 use crate::network::PlainNet;
@@ -29,7 +31,12 @@ pub(crate) fn measure(
     effort: Effort,
 ) -> anyhow::Result<[Panel; 3]> {
     let run = |net: &PlainNet, threads: usize| -> anyhow::Result<(f64, Vec<Option<f64>>)> {
-        let entry = |(engine, form, _)| Entry { engine, form, threads: if engine == Engine::Peak { 1 } else { threads } };
+        let entry = |(engine, form, _)| Entry {
+            engine,
+            form,
+            threads: if engine == Engine::Peak { 1 } else { threads },
+            set: InstructionSet::detect(),
+        };
         let entries: Vec<Entry> = DRAWN.map(entry).into_iter().filter(|entry| engines.contains(&entry.engine)).collect();
         let subject = Subject::plain(net, photographs, folder)?;
         let findings = measure::interleaved(&entries, &subject, installation, folder, effort)?;

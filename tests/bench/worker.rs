@@ -1,4 +1,4 @@
-//! The other side of the line protocol, for the engines that are Rust: `peers --worker ENGINE MODEL FRAMES THREADS OUTPUTS STEPS`.
+//! The other side of the line protocol, for the engines that are Rust: `peers --worker ENGINE MODEL FRAMES THREADS OUTPUTS STEPS SET`.
 //!
 //! A worker loads its model, plays STEPS frames from a zero state, writes what the network gave into OUTPUTS (little-endian f32), and says
 //! `ready LOAD_MS VERSION`, or `failed REASON`. Then, for each line it reads: a number N is answered by `ms` and the milliseconds of each of N
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
-use autochrome_model::{Colorizer, Plane, Runtime};
+use autochrome_model::{Colorizer, InstructionSet, Plane, Runtime};
 
 use crate::{peak, subject};
 
@@ -43,16 +43,19 @@ pub(crate) fn serve(arguments: &[String]) -> anyhow::Result<()> {
 type TimedStep = Box<dyn FnMut() -> f64>;
 
 fn begin(arguments: &[String]) -> anyhow::Result<(TimedStep, String)> {
-    let [engine, model, frames, threads, outputs, steps] = arguments else { anyhow::bail!("a worker takes six arguments") };
+    let [engine, model, frames, threads, outputs, steps, set] = arguments else { anyhow::bail!("a worker takes seven arguments") };
+    let instruction_set =
+        InstructionSet::ALL.iter().copied().find(|known| known.to_string() == *set).with_context(|| format!("no {set:?}"))?;
     if engine == "peak" {
-        let (peak, work) = (peak::best(), model.parse::<u64>()?);
-        let timed = move || timed(|| peak.multiply_adds(work));
-        return Ok((Box::new(timed), format!("0 {}", peak.name())));
+        let work: u64 = model.parse()?;
+        let step = move || timed(|| peak::multiply_adds(instruction_set, work));
+        return Ok((Box::new(step), format!("0 {}", peak::name(instruction_set))));
     }
     let threads: NonZeroUsize = threads.parse()?;
     let start = Instant::now();
     let proto = subject::read(Path::new(model))?;
-    let mut colorizer = Colorizer::from_proto_as(model, &proto, Runtime { fused: engine == "ours", threads })?;
+    let mut colorizer =
+        Colorizer::from_proto_as(model, &proto, Runtime { fused: engine == "ours", threads, instruction_set: Some(instruction_set) })?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     drop(proto);
     let (width, height) = (colorizer.contract().width, colorizer.contract().height);
@@ -76,7 +79,14 @@ fn begin(arguments: &[String]) -> anyhow::Result<(TimedStep, String)> {
         let plane = &planes[number % planes.len()];
         timed(|| colorizer.advance(plane).expect("a step like those before"))
     };
-    Ok((Box::new(step), format!("{load_ms} {}", env!("CARGO_PKG_VERSION"))))
+    Ok((Box::new(step), format!("{load_ms} {}", tract_version())))
+}
+
+/// As the workspace locks it.
+fn tract_version() -> &'static str {
+    let lock = include_str!("../../Cargo.lock");
+    let entry = lock.split("name = \"tract-onnx\"\nversion = \"").nth(1);
+    entry.and_then(|rest| rest.split('"').next()).unwrap_or("of an unknown version")
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> f64 {
