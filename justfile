@@ -106,10 +106,10 @@ _python:
 
 # The engines that `just bench` compares with. What cannot be installed, offline for instance, is skipped there.
 _peers:
-    @cmp -s tests/bench/requirements.txt target/peers/requirements.txt && [ -x target/peers/python/bin/python ] || ( \
-        set -e; echo "target/peers: installing the packages of tests/bench/requirements.txt"; \
-        rm -rf target/peers/python; python3 -m venv target/peers/python; \
-        target/peers/python/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/bench/requirements.txt; \
-        cp tests/bench/requirements.txt target/peers/requirements.txt ) || echo "skipped: the Python engines could not be installed"
+    @cmp -s tests/bench/requirements.txt target/peers/requirements.txt && [ -x target/peers/python/bin/python ] || { \
+        echo "target/peers: installing the packages of tests/bench/requirements.txt" && \
+        rm -rf target/peers/python && python3 -m venv target/peers/python && \
+        target/peers/python/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/bench/requirements.txt && \
+        cp tests/bench/requirements.txt target/peers/requirements.txt; } || echo "skipped: the Python engines could not be installed"
     @cargo build --release --locked --quiet --manifest-path tests/bench/rten/Cargo.toml --target-dir target/peers/rten \
         || echo "skipped: rten could not be built"

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -215,10 +215,10 @@ impl Contender {
     /// What follows `word` in the first line that begins with it; engines write lines of their own too.
     fn answer(&mut self, word: &str) -> anyhow::Result<String> {
         loop {
-            let line = self
-                .answers
-                .recv_timeout(PATIENCE)
-                .map_err(|_| anyhow::anyhow!("{} ended, or said nothing for {PATIENCE:?}", self.entry))?;
+            let line = self.answers.recv_timeout(PATIENCE).map_err(|error| match error {
+                RecvTimeoutError::Disconnected => anyhow::anyhow!("its process ended without a word"),
+                RecvTimeoutError::Timeout => anyhow::anyhow!("its process said nothing for {PATIENCE:?}"),
+            })?;
             match line.split_once(' ') {
                 Some(("failed", reason)) => bail!("{reason}"),
                 Some((first, rest)) if first == word => return Ok(rest.trim().into()),

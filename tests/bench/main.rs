@@ -13,6 +13,7 @@ mod subject;
 mod work;
 mod worker;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -120,12 +121,14 @@ fn run(options: Options) -> anyhow::Result<()> {
         let drawn = plot::svg("Milliseconds a step of the plain recurrent U-Net", &how, &panels);
         return std::fs::write(file, drawn).with_context(|| format!("write {}", file.display()));
     }
-    println!("{}\n", report::machine());
+    // Who looks at the first lines only ends nothing by that.
+    let say = |text: &str| drop(writeln!(std::io::stdout(), "{text}"));
+    say(&format!("{}\n", report::machine()));
     let wanted = |name: &str| options.only.as_ref().map_or(name != "large", |only| name.contains(only.as_str()));
     let subjects = subjects(&wanted, &photographs, folder.path())?;
     let mut parts = Vec::new();
     let mut tell = |part: String| {
-        println!("{part}");
+        say(&part);
         parts.push(part);
     };
     for subject in &subjects {

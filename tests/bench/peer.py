@@ -3,8 +3,6 @@
 import sys
 import time
 
-import numpy as np
-
 
 def onnxruntime_step(model, threads):
     import onnxruntime
@@ -48,6 +46,8 @@ def peak_memory_mb():
 
 
 def main():
+    import numpy as np
+
     engine, model, frames_path, threads, outputs_path, steps = sys.argv[1:]
     make = {"onnxruntime": onnxruntime_step, "openvino": openvino_step}[engine]
     shapes, outputs, step, load, version = make(model, int(threads))

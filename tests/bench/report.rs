@@ -26,10 +26,7 @@ pub(crate) fn network(subject: &Subject, findings: &Findings) -> String {
     let mut table = vec![header.map(String::from).to_vec()];
     table.extend(findings.rows.iter().map(cells));
     text += &aligned(&table);
-    for (entry, reason) in &findings.skipped {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "\nskipped: {entry}, {} thread{}: {reason}", entry.threads, if entry.threads == 1 { "" } else { "s" });
-    }
+    text += &skipped(findings);
     if let (Some(one), Some(two)) = (findings.row(Engine::Ours, Form::Int8, 1), findings.row(Engine::Ours, Form::Int8, 2)) {
         let _ = writeln!(text, "\nours, 2 threads / 1 thread: {}", spread(Spread::of_ratios(&two.turns, &one.turns), 3));
     }
@@ -48,6 +45,19 @@ pub(crate) fn network(subject: &Subject, findings: &Findings) -> String {
         let _ = writeln!(text, "\nversions: {}", versions.join(", "));
     }
     text
+}
+
+/// A line for each reason why an engine, or some of its rows, are missing.
+fn skipped(findings: &Findings) -> String {
+    let mut lines: Vec<(String, &str)> = Vec::new();
+    for (entry, reason) in &findings.skipped {
+        let takes_part = findings.rows.iter().any(|row| row.entry.engine == entry.engine);
+        let who = if takes_part { format!("{entry} ({} threads)", entry.threads) } else { entry.engine.name().into() };
+        if !lines.contains(&(who.clone(), reason)) {
+            lines.push((who, reason));
+        }
+    }
+    lines.into_iter().map(|(who, reason)| format!("\nskipped: {who}: {reason}\n")).collect()
 }
 
 /// The table of the whole pipeline, or why there is none.
