@@ -53,7 +53,14 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.split_first() {
         Some((first, rest)) if first == "--worker" => worker::serve(rest),
-        _ => options(&arguments).and_then(|options| options.map_or_else(|| Ok(print!("{HELP}")), run)),
+        _ => match options(&arguments) {
+            Ok(Some(options)) => run(options),
+            Ok(None) => {
+                print!("{HELP}");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
