@@ -48,6 +48,13 @@ pub(crate) struct Row {
     pub(crate) memory_mb: f64,
 }
 
+impl Row {
+    /// The ms of its fastest turn: other work on the machine makes a turn slower, and nothing makes it faster.
+    pub(crate) fn fastest(&self) -> f64 {
+        self.turns.iter().copied().fold(f64::MAX, f64::min)
+    }
+}
+
 /// What was found about a network.
 #[derive(Clone, Debug)]
 pub(crate) struct Findings {

@@ -28,7 +28,8 @@ pub(crate) fn network(subject: &Subject, findings: &Findings) -> String {
     text += &aligned(&table);
     text += &skipped(findings);
     if let (Some(one), Some(two)) = (findings.row(Engine::Ours, Form::Int8, 1), findings.row(Engine::Ours, Form::Int8, 2)) {
-        let _ = writeln!(text, "\nours, 2 threads / 1 thread: {}", spread(Spread::of_ratios(&two.turns, &one.turns), 3));
+        let (ratio, fastest) = (Spread::of_ratios(&two.turns, &one.turns), two.fastest() / one.fastest());
+        let _ = writeln!(text, "\nours, 2 threads / 1 thread: {}, of the fastest turns {fastest:.3}", spread(ratio, 3));
     }
     for peak in findings.rows.iter().filter(|row| row.entry.engine == Engine::Peak) {
         let rate = *work as f64 / peak.ms.median / 1e6;

@@ -41,7 +41,9 @@ pub(crate) fn measure(
         let subject = Subject::plain(net, photographs, folder)?;
         let findings = measure::interleaved(&entries, &subject, installation, folder, effort)?;
         let times: Vec<Option<f64>> = DRAWN
-            .map(|(engine, form, _)| findings.rows.iter().find(|row| (row.entry.engine, row.entry.form) == (engine, form)).map(fastest))
+            .map(|(engine, form, _)| {
+                findings.rows.iter().find(|row| (row.entry.engine, row.entry.form) == (engine, form)).map(Row::fastest)
+            })
             .to_vec();
         print!(
             "{} {}x{} {:?}, {} M multiply-adds, {threads} thread(s):",
@@ -82,11 +84,6 @@ pub(crate) fn measure(
 
 /// A tick's label, its place, and what was measured there: millions of multiply-adds, and the ms of each that is drawn.
 type Measured = (String, f64, (f64, Vec<Option<f64>>));
-
-/// The ms of its fastest turn: other work on the machine makes a turn slower, and nothing makes it faster. Ratios need no such care, curves do.
-fn fastest(row: &Row) -> f64 {
-    row.turns.iter().copied().fold(f64::MAX, f64::min)
-}
 
 fn panel((title, share): (&str, f64), axis: &str, measured: Vec<Measured>) -> Panel {
     let line = |(index, (engine, _, name)): (usize, &(Engine, Form, &str))| {
