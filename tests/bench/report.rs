@@ -31,6 +31,9 @@ pub(crate) fn network(subject: &Subject, findings: &Findings) -> String {
         let (ratio, fastest) = (Spread::of_ratios(&two.turns, &one.turns), two.fastest() / one.fastest());
         let _ = writeln!(text, "\nours, 2 threads / 1 thread: {}, of the fastest turns {fastest:.3}", spread(ratio, 3));
     }
+    if let Some(ours) = findings.row(Engine::Ours, Form::Int8, 1) {
+        let _ = writeln!(text, "\nours: {}", ours.version);
+    }
     for peak in findings.rows.iter().filter(|row| row.entry.engine == Engine::Peak) {
         let rate = *work as f64 / peak.ms.median / 1e6;
         let _ = writeln!(text, "\n{}: {rate:.0} G multiply-adds/s ({})", peak.entry, peak.version);

@@ -56,7 +56,8 @@ pub(crate) fn measure(
         for ((_, _, name), time) in DRAWN.iter().zip(&times) {
             print!("  {name} {}", time.map_or("-".into(), |ms| format!("{ms:.2}")));
         }
-        println!(" ms");
+        let ours = findings.row(Engine::Ours, Form::Int8, threads).map_or("", |row| &row.version);
+        println!(" ms  {ours}");
         Ok((subject.work as f64 / 1e6, times))
     };
     let a192 = PlainNet::a192();

@@ -58,6 +58,15 @@ fn begin(arguments: &[String]) -> anyhow::Result<(TimedStep, String)> {
         Colorizer::from_proto_as(model, &proto, Runtime { fused: engine == "ours", threads, instruction_set: Some(instruction_set) })?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     drop(proto);
+    let fused = colorizer.fused();
+    let version = match engine.as_str() {
+        "ours" => {
+            let (count, left) = (fused.convolutions.len(), &fused.left);
+            let exceptions = if left.is_empty() { String::new() } else { format!(", not {}", left.join(", ")) };
+            format!("{count} of {} convolutions fused{exceptions}", count + left.len())
+        }
+        _ => tract_version().into(),
+    };
     let (width, height) = (colorizer.contract().width, colorizer.contract().height);
     let bytes = std::fs::read(frames).with_context(|| format!("read {frames}"))?;
     let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
@@ -79,7 +88,7 @@ fn begin(arguments: &[String]) -> anyhow::Result<(TimedStep, String)> {
         let plane = &planes[number % planes.len()];
         timed(|| colorizer.advance(plane).expect("a step like those before"))
     };
-    Ok((Box::new(step), format!("{load_ms} {}", tract_version())))
+    Ok((Box::new(step), format!("{load_ms} {version}")))
 }
 
 /// As the workspace locks it.
