@@ -23,9 +23,14 @@ demo *ARGS:
 run *ARGS:
     cargo run --release --manifest-path "{{manifest}}" -p autochrome -- run "$@"
 
-# How fast the model and the whole pipeline are here. ARGS: --model FILE, --frames N, --json
+# Our runtime beside other engines and the machine's peak (docs/benchmarks.md). ARGS: --quick, --rounds N, --only NAME, --append FILE, --plot FILE
+bench *ARGS: _peers
+    cargo build --release --locked --workspace --bin autochrome
+    AUTOCHROME_PEERS="{{justfile_directory()}}/target/peers" cargo bench --locked --workspace --bench peers -- "$@"
+
+# How fast the model and the whole pipeline are on this device. ARGS: --model FILE, --frames N, --json
 [no-cd]
-bench *ARGS:
+bench-device *ARGS:
     cargo run --release --manifest-path "{{manifest}}" -p autochrome -- bench "$@"
 
 # The workshop: ARGS are pack, train, resume, eval or export, and what they want
@@ -98,3 +103,13 @@ _python:
         rm -rf target/python; python3 -m venv target/python; \
         target/python/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/requirements.txt; \
         cp tests/requirements.txt target/python/requirements.txt )
+
+# The engines that `just bench` compares with. What cannot be installed, offline for instance, is skipped there.
+_peers:
+    @cmp -s tests/bench/requirements.txt target/peers/requirements.txt && [ -x target/peers/python/bin/python ] || { \
+        echo "target/peers: installing the packages of tests/bench/requirements.txt" && \
+        rm -rf target/peers/python && python3 -m venv target/peers/python && \
+        target/peers/python/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/bench/requirements.txt && \
+        cp tests/bench/requirements.txt target/peers/requirements.txt; } || echo "skipped: the Python engines could not be installed"
+    @cargo build --release --locked --quiet --manifest-path tests/bench/rten/Cargo.toml --target-dir target/peers/rten \
+        || echo "skipped: rten could not be built"
