@@ -1,7 +1,7 @@
 //! The threads that share a step.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -30,26 +30,20 @@ impl Crew {
         self.pool.current_num_threads()
     }
 
-    /// Runs `step` on one of the threads, while the others look for what it hands out with `rayon::join`.
+    /// Runs `step` on one of the threads, while the others look for what it hands out with `rayon::join`. Nobody waits for them: where the cores are
+    /// busy with something else, the one computes alone until another comes.
     pub(crate) fn run<R: Send>(&self, step: impl FnOnce() -> R + Send) -> R {
-        let others = self.pool.current_num_threads() - 1;
-        let (awake, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let over = AtomicBool::new(false);
         self.pool.install(|| {
+            let own = rayon::current_thread_index();
             rayon::scope(|scope| {
-                for _ in 0..others {
+                for _ in 1..self.size() {
                     scope.spawn(|_| {
-                        awake.fetch_add(1, Ordering::AcqRel);
-                        while !over.load(Ordering::Acquire) {
-                            if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                                std::hint::spin_loop();
-                            }
+                        // The step's own thread takes up what lies around while it waits for the other half of a layer; this would keep it.
+                        if rayon::current_thread_index() != own {
+                            look_for_work(&over);
                         }
                     });
-                }
-                // All of them have to have begun: a thread that waits for a layer's other half takes up what lies around, and one of these would
-                // keep it until the end of the step that it is in.
-                while awake.load(Ordering::Acquire) < others {
-                    std::hint::spin_loop();
                 }
                 let over = Over(&over);
                 let result = step();
@@ -57,6 +51,22 @@ impl Crew {
                 result
             })
         })
+    }
+}
+
+/// Works on what the pool has, until it is over.
+fn look_for_work(over: &AtomicBool) {
+    let mut idle = 0_u32;
+    while !over.load(Ordering::Acquire) {
+        if rayon::yield_now() == Some(rayon::Yield::Executed) {
+            idle = 0;
+        } else if idle < 2_000 {
+            idle += 1;
+            std::hint::spin_loop();
+        } else {
+            // A thread that has a frame to read or a picture to send goes first.
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -215,15 +215,21 @@ fn only_reader(model: &TypedModel, id: usize) -> bool {
     node.outputs.len() == 1 && node.outputs[0].successors.len() == 1 && !model.outputs.iter().any(|output| output.node == id)
 }
 
-/// A constant, or what one operator makes of constants: Tract casts a bias to the type it has.
+/// A constant, or what a few operators make of constants: Tract casts a bias to the type it has, and leaves large weights to be dequantized.
 fn constant(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Arc<Tensor>>> {
-    let konst = |outlet: OutletId| -> TractResult<Option<Arc<Tensor>>> { Ok(model.outlet_fact(outlet)?.konst.clone()) };
-    if let Some(tensor) = konst(outlet)? {
-        return Ok(Some(tensor));
+    computed(model, outlet, 4)
+}
+
+fn computed(model: &TypedModel, outlet: OutletId, depth: usize) -> TractResult<Option<Arc<Tensor>>> {
+    if let Some(tensor) = &model.outlet_fact(outlet)?.konst {
+        return Ok(Some(tensor.clone()));
     }
     let node = model.node(outlet.node);
-    let inputs = node.inputs.iter().map(|&input| konst(input)).collect::<TractResult<Option<Vec<_>>>>()?;
-    let Some(inputs) = inputs.filter(|inputs| !inputs.is_empty()) else { return Ok(None) };
+    if depth == 0 || node.inputs.is_empty() {
+        return Ok(None);
+    }
+    let inputs = node.inputs.iter().map(|&input| computed(model, input, depth - 1)).collect::<TractResult<Option<TVec<_>>>>()?;
+    let Some(inputs) = inputs else { return Ok(None) };
     let outputs = node.op.eval_out_of_plan(inputs.into_iter().map(IntoTValue::into_tvalue).collect())?;
     Ok(outputs.and_then(|outputs| outputs.get(outlet.slot).cloned()).map(IntoArcTensor::into_arc_tensor))
 }
