@@ -126,6 +126,8 @@ pub struct Contract {
     pub quantized: bool,
     /// How many weights the file holds.
     pub parameters: usize,
+    /// Multiply-adds a frame of its convolutions and matrix products.
+    pub multiply_adds: u64,
 }
 
 /// Why a model file was refused.
@@ -240,8 +242,8 @@ pub fn check(model: &ModelProto) -> Result<Contract, ContractError> {
             1 + states.len()
         ));
     }
-    cost::check(graph)?;
-    Ok(Contract { card, width, height, output_width, output_height, states, quantized, parameters })
+    let multiply_adds = cost::check(graph)?.multiply_adds;
+    Ok(Contract { card, width, height, output_width, output_height, states, quantized, parameters, multiply_adds })
 }
 
 fn check_card(card: &Card) -> Result<(), ContractError> {

@@ -10,7 +10,6 @@ mod report;
 mod scaling;
 mod statistics;
 mod subject;
-mod work;
 mod worker;
 
 use std::io::Write as _;

@@ -18,7 +18,6 @@ use tract_onnx::pb::{ModelProto, NodeProto, tensor_proto::DataType};
 
 use crate::contender::Form;
 use crate::network::PlainNet;
-use crate::work;
 
 /// Frames in a file; they are played in a circle.
 pub(crate) const FRAMES: usize = 16;
@@ -118,7 +117,7 @@ impl Subject {
         let lightness: Vec<u8> = scaled.flat_map(|v| (v * 100.0 + 50.0).to_le_bytes()).collect();
         let (frames, all_int8) = (folder.join(format!("{name}.f32")), folder.join(format!("{name}-all-int8.onnx")));
         write(&frames, &lightness)?;
-        let work = work::multiply_adds(&model)?;
+        let work = contract.multiply_adds;
         quantize_sums(&mut model, ranges)?;
         write(&all_int8, &model.encode_to_vec())?;
         Ok(Self { name: name.into(), float, int8, all_int8, frames, width, height, work, parameters: contract.parameters })

@@ -61,8 +61,10 @@ impl Known<'_> {
 pub(super) struct Cost {
     /// Of all computed tensors together.
     pub(super) activation_bytes: u64,
-    /// Of convolutions and matrix products; other operators count one for each element.
+    /// Of convolutions and matrix products.
     pub(super) multiply_adds: u64,
+    /// The same, and one for each element that any operator gives.
+    work: u64,
 }
 
 /// Checks the tensors and nodes of a graph, whose lists [`check_sizes`] has passed, in order, and gives what a frame costs.
@@ -89,6 +91,7 @@ pub(super) fn check(graph: &GraphProto) -> Result<Cost, ContractError> {
             return fail(format!("it has {} outputs where {} are expected", node.output.len(), outputs.len()));
         }
         cost.multiply_adds = cost.multiply_adds.saturating_add(step.multiply_adds);
+        cost.work = cost.work.saturating_add(step.multiply_adds);
         if step.window_elements > WINDOW_ELEMENTS_MAX {
             return fail(format!("its windows hold {} elements; at most {WINDOW_ELEMENTS_MAX} are allowed", step.window_elements));
         }
@@ -99,12 +102,12 @@ pub(super) fn check(graph: &GraphProto) -> Result<Cost, ContractError> {
             }
             // In Tract, what is quantized is mostly computed as f32.
             cost.activation_bytes += elements * if value.data_type == I64 { 8 } else { 4 };
-            cost.multiply_adds = cost.multiply_adds.saturating_add(elements);
-            if cost.activation_bytes > ACTIVATION_BYTES_MAX || cost.multiply_adds > MULTIPLY_ADDS_MAX {
+            cost.work = cost.work.saturating_add(elements);
+            if cost.activation_bytes > ACTIVATION_BYTES_MAX || cost.work > MULTIPLY_ADDS_MAX {
                 return fail(format!(
                     "up to here a frame takes {} MiB and {} million multiply-adds; at most {} MiB and {} million are allowed: make the input smaller",
                     cost.activation_bytes >> 20,
-                    cost.multiply_adds / 1_000_000,
+                    cost.work / 1_000_000,
                     ACTIVATION_BYTES_MAX >> 20,
                     MULTIPLY_ADDS_MAX / 1_000_000
                 ));
