@@ -84,8 +84,8 @@ impl Kernel for Avx512Vnni {
                     );
                     for (pixel, accumulators) in accumulators.iter_mut().enumerate() {
                         let x = _mm512_set1_epi32(quad_at(inputs.add(pixel * reading.step)));
-                        for v in 0..V {
-                            accumulators[v] = _mm512_dpbusd_epi32(accumulators[v], x, w[v]);
+                        for (sums, &w) in accumulators.iter_mut().zip(&w) {
+                            *sums = _mm512_dpbusd_epi32(*sums, x, w);
                         }
                     }
                     weights = weights.map(|w| w.add(QUAD_BYTES));
