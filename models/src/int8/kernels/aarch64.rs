@@ -1,7 +1,8 @@
 //! The kernels of 64-bit Arm.
 //!
-//! Their dot products have no stable intrinsics in the Rust that this is for (`vdotq_laneq_s32` has some from 1.98 on): they are one line of assembly each,
-//! and the compiler chooses their registers.
+//! `sdot` and `usmmla` are one line of assembly each, for which the compiler chooses the registers: the Rust that this is written for has no stable
+//! intrinsics for them yet (`vdotq_laneq_s32` from 1.98 on). A function with such a line must be inlined into one that has the instruction's
+//! feature, or the assembler refuses it.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
