@@ -152,7 +152,7 @@ make_chroot() {
     [ ! -e /etc/ssl/certs/ca-certificates.crt ] || install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$chroot/etc/ssl/certs/ca-certificates.crt"
     uri=$(awk '$1 == "deb" { print $2; exit }' "$chroot/etc/apt/sources.list")
     own=$(chroot "$chroot" dpkg --print-architecture)
-    # Each package of the other architecture is offered by one release only: the standard library by the backports, the C library by the old one.
+    # Of the other architecture, the standard library comes from the backports, in the compiler's version, and the C library from the old release.
     cat >"$chroot/etc/apt/sources.list" <<SOURCES
 deb [arch=$own] $uri $RUST_SUITE main
 deb [arch=$own,$arch] $uri $RUST_SUITE-backports main
@@ -167,7 +167,7 @@ SOURCES
     version=$(inside dpkg-query -W -f '${Version}' rustc)
     rm -rf "$cache/packages" "$library"
     mkdir -p "$library"
-    package=$(fetch_package libstd-rust-dev)
+    package=$(fetch_package libstd-rust-dev "=$version")
     [ "$(dpkg-deb -f "$package" Version)" = "$version" ] || skip "the backports' rustc is $version, its library for $arch is another"
     dpkg-deb -x "$package" "$chroot"
     for name in libc6 libc6-dev linux-libc-dev libgcc-s1; do
@@ -179,12 +179,12 @@ SOURCES
     say "chroot: $(du -sh "$chroot" | cut -f 1), $(($(date +%s) - start)) s"
 }
 
-# Kept, so that nothing is fetched twice.
+# Package $1, where it is said in the version `=$2`. Kept, so that nothing is fetched twice.
 fetch_package() {
-    set -- "$1" "$cache/packages/$1"
+    set -- "$1" "$cache/packages/$1" "$1:$arch${2:-}"
     mkdir -p "$2"
     [ -n "$(find "$2" -name '*.deb')" ] ||
-        quietly inside sh -c 'cd "$1" && exec apt-get -o APT::Sandbox::User=root -qq download "$2"' sh "/cache/packages/$1" "$1:$arch" ||
+        quietly inside sh -c 'cd "$1" && exec apt-get -o APT::Sandbox::User=root -qq download "$2"' sh "/cache/packages/$1" "$3" ||
         skip "no package $1 for $arch"
     echo "$2"/*.deb
 }

@@ -159,6 +159,22 @@ for test in $tests; do
     (cd "$repository/models" && emulated "$test" --quiet) || fail "$test"
 done
 
+# Each processor has the kernels of those before it, and one more. What a test says about the others goes to its error output; of several threads,
+# the lines would mix.
+say "the int8 kernels, each on the first processor that has it"
+for lacking in 'cortex-a72 NEON dotprod,NEON i8mm' 'cortex-a76 NEON i8mm' 'max '; do
+    processor=${lacking%% *}
+    : >"$work/results"
+    : >"$work/said"
+    for test in $tests; do
+        (cd "$repository/models" && qemu-aarch64-static -cpu "$processor" -L "$library" "$test" --nocapture --test-threads 1 int8::kernels) \
+            >>"$work/results" 2>>"$work/said" || fail "on $processor: $(tail -n 5 "$work/results" "$work/said")"
+    done
+    grep -q 'test result: ok. [1-9]' "$work/results" || fail "the kernels have no tests"
+    untested=$(sed -n 's/: this processor does not have it.*//p' "$work/said" | sort -u | paste -s -d ,)
+    [ "$untested" = "${lacking#* }" ] || fail "not tested on $processor: ${untested:-nothing}; it should be: ${lacking#* }"
+done
+
 say "a capture from vivid in an emulated machine"
 packages=$(arm64 packages "$METAPACKAGE") || skip "no kernel"
 kernel=$(dpkg-deb -f "$packages" Depends | sed 's/[ ,(].*//')

@@ -8,6 +8,8 @@
 //! All kernels give the same bits. The sums are exact, [`Weights::pack`] refuses weights that could overflow an i32, and what becomes of a sum
 //! ([`quantize`] and one multiplication for floats) is written once.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -33,6 +35,15 @@ pub enum InstructionSet {
     /// 256-bit `vpmaddwd`.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// `usmmla`, a matrix product of bytes.
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm,
+    /// `sdot`.
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod,
+    /// `smull` and `sadalp`, which every 64-bit Arm has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// Plain Rust.
     Portable,
 }
@@ -46,6 +57,12 @@ impl InstructionSet {
         Self::AvxVnni,
         #[cfg(target_arch = "x86_64")]
         Self::Avx2,
+        #[cfg(target_arch = "aarch64")]
+        Self::NeonI8mm,
+        #[cfg(target_arch = "aarch64")]
+        Self::NeonDotprod,
+        #[cfg(target_arch = "aarch64")]
+        Self::Neon,
         Self::Portable,
     ];
 
@@ -63,6 +80,12 @@ impl InstructionSet {
             Self::AvxVnni => is_x86_feature_detected!("avxvnni") && is_x86_feature_detected!("avx2"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => std::arch::is_aarch64_feature_detected!("i8mm"),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             Self::Portable => true,
         }
     }
@@ -82,6 +105,12 @@ impl fmt::Display for InstructionSet {
             Self::AvxVnni => "AVX-VNNI",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "AVX2",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => "NEON i8mm",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => "NEON dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "NEON",
             Self::Portable => "portable",
         })
     }
@@ -91,7 +120,7 @@ impl fmt::Display for InstructionSet {
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
     set: InstructionSet,
-    /// Of each block of outputs, of each quad: [`BLOCK`] times [`QUAD`] signed bytes.
+    /// Of each block of outputs: what [`InstructionSet::pack_block`] made of it.
     packed: Vec<i8>,
     /// Of each block: the quads that are read a second time, in their order, where an instruction set cannot take their weights at once.
     again: Vec<Vec<Again>>,
@@ -111,6 +140,7 @@ impl Weights {
         let length = rows.first()?.len();
         assert!(length > 0 && length % QUAD == 0 && rows.iter().all(|row| row.len() == length) && rows.len() == bias.len());
         let (quads, blocks) = (length / QUAD, rows.len().div_ceil(BLOCK));
+        let centers = set.centers();
         let mut start = vec![0; blocks * BLOCK];
         for ((row, &bias), start) in rows.iter().zip(bias).zip(&mut start) {
             let sum: i64 = row.iter().map(|&w| i64::from(w)).sum();
@@ -118,24 +148,24 @@ impl Weights {
             // Both what the sum starts from and everything on the way to its end stay within an i32, for signed and unsigned inputs.
             let highest = reach + i64::from(bias).abs() + 255 * sum.abs();
             i32::try_from(highest).ok()?;
-            *start = bias - (sum as i32) * i32::from(zero_point);
-            if set.reads_signed() {
-                *start += 128 * sum as i32;
-            }
+            let from_centers = row.iter().zip(centers.iter().cycle()).map(|(&w, &c)| i64::from(w) * (i64::from(c) - i64::from(zero_point)));
+            *start = i32::try_from(i64::from(bias) + from_centers.sum::<i64>()).ok()?;
         }
         let (mut packed, mut again) = (Vec::with_capacity(blocks * quads * BLOCK * QUAD), Vec::new());
         for block in rows.chunks(BLOCK) {
-            let mut twice = Vec::new();
-            for quad in 0..quads {
-                let mut weights = [[0; QUAD]; BLOCK];
-                for (to, row) in weights.iter_mut().zip(block) {
-                    to.copy_from_slice(&row[quad * QUAD..][..QUAD]);
+            let mut weights = vec![[[0; QUAD]; BLOCK]; quads];
+            for (output, row) in block.iter().enumerate() {
+                for (weights, quad) in weights.iter_mut().zip(row.chunks_exact(QUAD)) {
+                    weights[output].copy_from_slice(quad);
                 }
-                if let Some(rest) = set.split(&mut weights) {
+            }
+            let mut twice = Vec::new();
+            for (quad, weights) in weights.iter_mut().enumerate() {
+                if let Some(rest) = set.split(weights) {
                     twice.push(Again { quad, weights: rest });
                 }
-                packed.extend_from_slice(weights.as_flattened());
             }
+            set.pack_block(&weights, &mut packed);
             again.push(twice);
         }
         Some(Self { set, packed, again, start, quads, blocks })
@@ -154,9 +184,15 @@ impl Weights {
 }
 
 impl InstructionSet {
-    /// Whether its kernel takes an input byte `v` as the signed `v - 128`.
-    fn reads_signed(self) -> bool {
-        false
+    /// What its kernel takes the input bytes of a quad less by: 0 where it reads them unsigned.
+    fn centers(self) -> [u8; QUAD] {
+        match self {
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => aarch64::NeonDotprod::CENTERS,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => aarch64::Neon::CENTERS,
+            _ => [0; QUAD],
+        }
     }
 
     /// Takes from the weights of a quad what its kernel cannot take at once.
@@ -170,12 +206,24 @@ impl InstructionSet {
             }
         }
     }
+
+    /// Appends the weights of each quad of inputs to one block of outputs.
+    fn pack_block(self, weights: &[QuadWeights], packed: &mut Vec<i8>) {
+        match self {
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => weights.chunks(2).for_each(|quads| aarch64::NeonI8mm::pack_quads(quads, packed)),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => weights.iter().for_each(|quad| aarch64::Neon::pack_quad(quad, packed)),
+            _ => packed.extend_from_slice(weights.as_flattened().as_flattened()),
+        }
+    }
 }
 
 /// The weights of one quad of inputs for one block of outputs.
 type QuadWeights = [[i8; QUAD]; BLOCK];
 
 /// A quad that is read a second time, with other weights.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the kernels of other processors take all weights at once"))]
 #[derive(Clone, Debug)]
 struct Again {
     quad: usize,
@@ -256,6 +304,8 @@ pub(crate) fn convolve(weights: &Weights, blocks: std::ops::Range<usize>, readin
     match weights.set {
         #[cfg(target_arch = "x86_64")]
         set @ (InstructionSet::Avx512Vnni | InstructionSet::AvxVnni | InstructionSet::Avx2) => x86::convolve(set, &row, writing),
+        #[cfg(target_arch = "aarch64")]
+        set @ (InstructionSet::NeonI8mm | InstructionSet::NeonDotprod | InstructionSet::Neon) => aarch64::convolve(set, &row, writing),
         InstructionSet::Portable => portable::convolve(&row, writing),
     }
 }
@@ -277,6 +327,8 @@ trait Kernel {
     type Sums: Copy;
     /// Whether tiles of two blocks pay.
     const TWO_BLOCKS: bool;
+    /// The most pixels of a tile of one block.
+    const WIDEST: usize = 16;
 
     /// The sums of the pixels from `first` on, for `V` blocks from `block` on.
     ///
@@ -321,7 +373,7 @@ unsafe fn go<K: Kernel>(row: &Row, writing: &mut Writing) {
         let two = K::TWO_BLOCKS && block + 1 < row.blocks.end;
         let mut first = 0;
         while first < row.pixels {
-            let left = row.pixels - first;
+            let left = (row.pixels - first).min(if two { usize::MAX } else { K::WIDEST });
             // SAFETY: `first` plus the tile's width stays within the row, the blocks within the weights; the rest is the caller's promise.
             unsafe {
                 first += match (two, left) {

@@ -136,6 +136,26 @@ fn every_kernel_gives_the_bits_of_the_scalar_sums() {
     }
 }
 
+/// Sums are linear in each input and each weight: where these fit whatever a kernel keeps on the way, all do.
+#[test]
+fn every_kernel_is_exact_at_the_ends_of_all_ranges() {
+    let corner = |which: usize, ends: [i32; 2]| -> Vec<i32> { (0..QUAD).map(|i| ends[which >> i & 1]).collect() };
+    let inputs: Vec<u8> = (0..16).flat_map(|which| corner(which, [0, 255])).map(|x| x as u8).collect();
+    let rows: Vec<Vec<i8>> = (0..16).map(|which| corner(which, [-128, 127]).into_iter().map(|w| w as i8).collect()).collect();
+    for (set, zero_point) in sets().flat_map(|set| [0, 255].map(|zero_point| (set, zero_point))) {
+        let weights = Weights::pack(set, &rows, &[0; BLOCK], zero_point).unwrap();
+        let mut floats = [0.0; 16 * BLOCK];
+        let mut writing =
+            Writing::Floats { floats: &mut floats, offset: 0, step: 1, plane: 16, channels: BLOCK, multipliers: &[1.0; BLOCK] };
+        convolve(&weights, 0..1, &[Reading { bytes: &inputs, offset: 0, step: QUAD, quads: 1 }], 16, &mut writing);
+        for (at, &sum) in floats.iter().enumerate() {
+            let (w, x) = (&rows[at / 16], &inputs[at % 16 * QUAD..][..QUAD]);
+            let expected: i32 = w.iter().zip(x).map(|(&w, &x)| i32::from(w) * (i32::from(x) - i32::from(zero_point))).sum();
+            assert_eq!(sum, expected as f32, "{set}, weights {w:?}, inputs {x:?}, zero point {zero_point}");
+        }
+    }
+}
+
 #[test]
 fn weights_that_could_overflow_are_refused() {
     let row = vec![127_i8; 4 * 8_000];
