@@ -6,7 +6,7 @@
 //! gives strides, and every second pixel of a row whose input is upsampled, without a pass over memory.
 //!
 //! All kernels give the same bits. The sums are exact, [`Weights::pack`] refuses weights that could overflow an i32, and what becomes of a sum
-//! ([`quantize`] and one multiplication for floats) is written once.
+//! ([`Kernel::quantize`], [`Kernel::scale`]) is the same few float operations in the same order.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -214,6 +214,8 @@ impl InstructionSet {
             Self::NeonI8mm => weights.chunks(2).for_each(|quads| aarch64::NeonI8mm::pack_quads(quads, packed)),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => weights.iter().for_each(|quad| aarch64::Neon::pack_quad(quad, packed)),
+            Self::Portable => weights.iter().for_each(|quad| portable::Portable::pack_quad(quad, packed)),
+            #[allow(unreachable_patterns, reason = "not every architecture has others")]
             _ => packed.extend_from_slice(weights.as_flattened().as_flattened()),
         }
     }
@@ -431,7 +433,7 @@ unsafe fn tile<K: Kernel, const P: usize, const V: usize>(row: &Row, first: usiz
                 }
                 let lanes = BLOCK.min(channels.saturating_sub(relative));
                 let at = *offset + relative * *plane + first * *step;
-                if *step == 1 && P % 4 == 0 {
+                if *step == 1 && P.is_multiple_of(4) {
                     scatter_rows::<K, P>(&values, lanes, &mut floats[at..], *plane);
                 } else {
                     for (pixel, values) in values.iter().enumerate() {
