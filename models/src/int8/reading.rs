@@ -424,10 +424,8 @@ impl Findings {
             .chunks_exact(view.channels() * kernel * kernel)
             .enumerate()
             .map(|(output, values)| {
-                let (weights, scale) = weights::integers(values)?;
-                // At most half a product's unit is lost, and nothing of a bias that the exporter has quantized.
-                let bias = (f64::from(bias[output % bias.len()]) / (f64::from(scale) * f64::from(view.meaning.scale))).round();
-                (bias.abs() < f64::from(1 << 30)).then_some(OutputChannel { weights, scale, bias: bias as i32 })
+                let (weights, scale, bias) = weights::with_bias(values, bias[output % bias.len()], view.meaning.scale)?;
+                Some(OutputChannel { weights, scale, bias })
             })
             .collect::<Option<Vec<_>>>();
         Ok(outputs.map(|outputs| Convolution { input: view.clone(), outputs, kernel, stride, height: to.height, width: to.width }))

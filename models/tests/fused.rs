@@ -1,0 +1,432 @@
+//! The fusing pass, on small networks made here in the exporter's form: whatever it makes of a graph computes what Tract computes, on every
+//! instruction set and number of threads.
+//!
+//! All scales are powers of two and all sums are short, so that neither the order of additions nor the place of a multiplication changes a bit:
+//! outputs are compared for equality.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+use std::num::NonZeroUsize;
+
+use autochrome_model::contract::{self, Card, Output, state_in, state_out, write_card};
+use autochrome_model::{Colorizer, Fused, InstructionSet, Plane, Runtime};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    tensor_shape_proto::{Dimension, dimension},
+    type_proto,
+};
+
+/// A small generator of random numbers (xorshift64*), so that a case is named by its seed.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    /// From 0 to `count - 1`.
+    fn below(&mut self, count: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % count
+    }
+
+    fn within(&mut self, low: i32, high: i32) -> i32 {
+        low + self.below((high - low + 1) as usize) as i32
+    }
+
+    fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+}
+
+/// What bytes mean: scale and zero point.
+type Meaning = (f32, u8);
+
+/// A tensor of a network that is being made.
+#[derive(Clone, Debug)]
+struct Value {
+    name: String,
+    /// \[channels, height, width\].
+    shape: [usize; 3],
+    /// If its numbers are dequantized bytes.
+    bytes: Option<Meaning>,
+}
+
+/// A convolution that is to be made.
+#[derive(Clone, Copy)]
+struct Wanted {
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    /// Pixels of padding on each side.
+    padding: usize,
+    group: usize,
+    biased: bool,
+}
+
+impl Wanted {
+    fn plain(outputs: usize, kernel: usize) -> Self {
+        Self { outputs, kernel, stride: 1, padding: kernel / 2, group: 1, biased: true }
+    }
+}
+
+/// A network that is being made.
+struct Network {
+    graph: GraphProto,
+    random: Random,
+    lightness: Value,
+}
+
+fn info(name: &str, [channels, height, width]: [usize; 3]) -> ValueInfoProto {
+    let dims = [1, channels, height, width];
+    let dim = dims.iter().map(|&d| Dimension { value: Some(dimension::Value::DimValue(d as i64)), ..Dimension::default() }).collect();
+    let tensor = type_proto::Tensor { elem_type: 1, shape: Some(TensorShapeProto { dim }) };
+    let r#type = Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() });
+    ValueInfoProto { name: name.into(), r#type, ..ValueInfoProto::default() }
+}
+
+fn ints(name: &str, ints: &[usize]) -> AttributeProto {
+    AttributeProto { name: name.into(), ints: ints.iter().map(|&v| v as i64).collect(), r#type: 7, ..AttributeProto::default() }
+}
+
+fn int(name: &str, i: i64) -> AttributeProto {
+    AttributeProto { name: name.into(), i, r#type: 2, ..AttributeProto::default() }
+}
+
+fn text(name: &str, s: &str) -> AttributeProto {
+    AttributeProto { name: name.into(), s: s.as_bytes().to_vec(), r#type: 3, ..AttributeProto::default() }
+}
+
+fn float(name: &str, f: f32) -> AttributeProto {
+    AttributeProto { name: name.into(), f, r#type: 1, ..AttributeProto::default() }
+}
+
+const FLOAT: i32 = 1;
+const UINT8: i32 = 2;
+const INT8: i32 = 3;
+const INT32: i32 = 6;
+const INT64: i32 = 7;
+
+impl Network {
+    fn new(seed: u64, height: usize, width: usize) -> Self {
+        let graph =
+            GraphProto { name: "small".into(), input: vec![info(contract::LIGHTNESS, [1, height, width])], ..GraphProto::default() };
+        let lightness = Value { name: contract::LIGHTNESS.into(), shape: [1, height, width], bytes: None };
+        Self { graph, random: Random::new(seed), lightness }
+    }
+
+    /// A node with one output, whose name it has.
+    fn node(&mut self, operator: &str, inputs: &[&str], attribute: Vec<AttributeProto>) -> String {
+        let name = format!("{}_{}", operator.to_lowercase(), self.graph.node.len());
+        self.node_named(operator, inputs, attribute, &name);
+        name
+    }
+
+    fn node_named(&mut self, operator: &str, inputs: &[&str], attribute: Vec<AttributeProto>, name: &str) {
+        let input = inputs.iter().map(|&s| s.into()).collect();
+        let output = vec![name.into()];
+        self.graph.node.push(NodeProto { op_type: operator.into(), name: name.into(), input, output, attribute, ..NodeProto::default() });
+    }
+
+    fn initializer(&mut self, dims: &[usize], data_type: i32, raw_data: Vec<u8>) -> String {
+        let name = format!("constant_{}", self.graph.initializer.len());
+        let dims = dims.iter().map(|&d| d as i64).collect();
+        self.graph.initializer.push(TensorProto { name: name.clone(), dims, data_type, raw_data, ..TensorProto::default() });
+        name
+    }
+
+    fn float_initializer(&mut self, dims: &[usize], values: &[f32]) -> String {
+        self.initializer(dims, FLOAT, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    fn any_meaning(&mut self) -> Meaning {
+        let zero_point = self.random.of(&[0, 0, 0, 1, 100, 128, 255]);
+        (self.random.of(&[1.0 / 64.0, 1.0 / 32.0, 1.0 / 16.0, 0.125]), zero_point)
+    }
+
+    /// QuantizeLinear.
+    fn quantized(&mut self, of: &Value, (scale, zero_point): Meaning) -> Value {
+        let (scale_name, zero_name) = (self.float_initializer(&[], &[scale]), self.initializer(&[], UINT8, vec![zero_point]));
+        let name = self.node("QuantizeLinear", &[&of.name, &scale_name, &zero_name], vec![]);
+        Value { name, shape: of.shape, bytes: None }
+    }
+
+    /// DequantizeLinear of bytes.
+    fn dequantized(&mut self, of: &Value, (scale, zero_point): Meaning) -> Value {
+        let (scale_name, zero_name) = (self.float_initializer(&[], &[scale]), self.initializer(&[], UINT8, vec![zero_point]));
+        let name = self.node("DequantizeLinear", &[&of.name, &scale_name, &zero_name], vec![]);
+        Value { name, shape: of.shape, bytes: Some((scale, zero_point)) }
+    }
+
+    /// Both, as the exporter puts them.
+    fn bytes(&mut self, of: &Value, meaning: Meaning) -> Value {
+        let quantized = self.quantized(of, meaning);
+        self.dequantized(&quantized, meaning)
+    }
+
+    /// Random integers behind DequantizeLinear, one scale an output channel.
+    fn weights(&mut self, dims: &[usize], scales: &[f32]) -> String {
+        let each: usize = dims[1..].iter().product();
+        let raw = (0..dims[0])
+            .flat_map(|_| {
+                // Some channels have small weights, some few or none: what looks like a scale is then another.
+                let reach = self.random.of(&[127, 127, 20, 3, 1, 0]);
+                let sparse = self.random.one_in(4);
+                let channel: Vec<u8> = (0..each)
+                    .map(|_| if sparse && !self.random.one_in(4) { 0 } else { self.random.within(-reach, reach) as i8 as u8 })
+                    .collect();
+                channel
+            })
+            .collect();
+        let integers = self.initializer(dims, INT8, raw);
+        self.constant(&integers, INT8, vec![0; dims[0]], scales)
+    }
+
+    fn constant(&mut self, integers: &str, data_type: i32, zeros: Vec<u8>, scales: &[f32]) -> String {
+        let scale = self.float_initializer(&[scales.len()], scales);
+        let zero = self.initializer(&[scales.len()], data_type, zeros);
+        self.node("DequantizeLinear", &[integers, &scale, &zero], vec![int("axis", 0)])
+    }
+
+    fn convolution(&mut self, of: &Value, wanted: Wanted) -> Value {
+        let Wanted { outputs, kernel, stride, padding, group, biased } = wanted;
+        let [channels, height, width] = of.shape;
+        let scales: Vec<f32> = (0..outputs).map(|_| self.random.of(&[1.0 / 128.0, 1.0 / 256.0, 1.0 / 1024.0])).collect();
+        let weights = self.weights(&[outputs, channels / group, kernel, kernel], &scales);
+        let mut inputs = vec![of.name.clone(), weights];
+        if biased {
+            let unit = of.bytes.map_or(1.0 / 64.0, |(scale, _)| scale);
+            let raw = (0..outputs).flat_map(|_| self.random.within(-200_000, 200_000).to_le_bytes()).collect();
+            let integers = self.initializer(&[outputs], INT32, raw);
+            let scales: Vec<f32> = scales.iter().map(|scale| scale * unit).collect();
+            inputs.push(self.constant(&integers, INT32, vec![0; 4 * outputs], &scales));
+        }
+        let attributes = vec![
+            ints("kernel_shape", &[kernel; 2]),
+            ints("strides", &[stride; 2]),
+            ints("pads", &[padding; 4]),
+            ints("dilations", &[1; 2]),
+            int("group", group as i64),
+        ];
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let name = self.node("Conv", &inputs, attributes);
+        let out = |size: usize| (size + 2 * padding - kernel) / stride + 1;
+        Value { name, shape: [outputs, out(height), out(width)], bytes: None }
+    }
+
+    fn simple(&mut self, operator: &str, of: &Value, attributes: Vec<AttributeProto>) -> Value {
+        let name = self.node(operator, &[&of.name], attributes);
+        Value { name, shape: of.shape, bytes: None }
+    }
+
+    fn sum(&mut self, a: &Value, b: &Value) -> Value {
+        let name = self.node("Add", &[&a.name, &b.name], vec![]);
+        let shape = std::array::from_fn(|axis| a.shape[axis].max(b.shape[axis]));
+        Value { name, shape, bytes: None }
+    }
+
+    fn concatenation(&mut self, of: &[&Value]) -> Value {
+        let names: Vec<&str> = of.iter().map(|value| &value.name[..]).collect();
+        let name = self.node("Concat", &names, vec![int("axis", 1)]);
+        let [_, height, width] = of[0].shape;
+        let bytes = of[0].bytes.filter(|&meaning| of.iter().all(|value| value.bytes == Some(meaning)));
+        Value { name, shape: [of.iter().map(|value| value.shape[0]).sum(), height, width], bytes }
+    }
+
+    fn upsampled(&mut self, of: &Value) -> Value {
+        let scales = self.float_initializer(&[4], &[1.0, 1.0, 2.0, 2.0]);
+        let attributes = vec![text("mode", "nearest"), text("coordinate_transformation_mode", "asymmetric"), text("nearest_mode", "floor")];
+        let name = self.node("Resize", &[&of.name, "", &scales], attributes);
+        let [channels, height, width] = of.shape;
+        Value { name, shape: [channels, 2 * height, 2 * width], bytes: of.bytes }
+    }
+
+    fn slice(&mut self, of: &Value, first: usize, channels: usize) -> Value {
+        let mut numbers = |number: usize| self.initializer(&[1], INT64, (number as i64).to_le_bytes().to_vec());
+        let (starts, ends, axes) = (numbers(first), numbers(first + channels), numbers(1));
+        let name = self.node("Slice", &[&of.name, &starts, &ends, &axes], vec![]);
+        Value { name, shape: [channels, of.shape[1], of.shape[2]], bytes: of.bytes }
+    }
+
+    /// The model whose picture is a 1x1 convolution of `last`, and whose states come out as `seen`, so that they are compared, too.
+    fn finished(mut self, last: &Value, seen: &[Value]) -> ModelProto {
+        let head = self.convolution(last, Wanted { biased: false, ..Wanted::plain(2, 1) });
+        self.node_named("Identity", &[&head.name], vec![], contract::AB);
+        self.graph.output.push(info(contract::AB, head.shape));
+        for (index, value) in seen.iter().enumerate() {
+            self.graph.input.push(info(&state_in(index), value.shape));
+            self.node_named("Identity", &[&value.name], vec![], &state_out(index));
+            self.graph.output.push(info(&state_out(index), value.shape));
+        }
+        let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 18 }];
+        let mut model = ModelProto { ir_version: 8, opset_import, graph: Some(self.graph), ..ModelProto::default() };
+        let card = Card {
+            name: "small".into(),
+            output: Output::Ab,
+            temperature: 1.0,
+            saturation: 1.0,
+            color: contract::COLOR_CONSTANTS.into(),
+            training: "made by chance".into(),
+            license: "MIT".into(),
+            calibration: None,
+            float_parent_sha256: None,
+        };
+        write_card(&mut model, &card);
+        model
+    }
+}
+
+/// All outputs over two frames.
+fn outputs(model: &mut Colorizer) -> Vec<Vec<f32>> {
+    let (width, height) = (model.contract().width, model.contract().height);
+    let mut random = Random::new(7);
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        // Scaled by the model to multiples of 1/64.
+        let lightness = (0..width * height).map(|_| 50.0 + 100.0 * random.within(-32, 32) as f32 / 64.0).collect();
+        model.advance(&Plane::from_vec(width, height, lightness)).unwrap();
+        found.push(model.raw_output().to_vec());
+        found.extend(model.states().iter().map(|state| state.to_vec()));
+    }
+    found
+}
+
+fn loaded(model: &ModelProto, runtime: Runtime) -> Colorizer {
+    Colorizer::from_proto_as("small", model, runtime).unwrap()
+}
+
+/// Compares the fused model with Tract's own way, on all instruction sets and on one to three threads. What was fused, for further checks.
+fn compared(what: &str, model: &ModelProto) -> Fused {
+    let expected = outputs(&mut loaded(model, Runtime { fused: false, ..Runtime::default() }));
+    let mut fused = Fused::default();
+    for &set in InstructionSet::ALL.iter().filter(|set| set.is_available()) {
+        for threads in [1, 3, 2] {
+            if threads > 1 && set != InstructionSet::detect() {
+                continue;
+            }
+            let threads = NonZeroUsize::new(threads).unwrap();
+            let mut ours = loaded(model, Runtime { fused: true, threads, instruction_set: Some(set) });
+            for (index, (expected, found)) in expected.iter().zip(outputs(&mut ours)).enumerate() {
+                assert_eq!(expected.len(), found.len());
+                if let Some(at) = expected.iter().zip(&found).position(|(expected, found)| expected != found) {
+                    let nodes: Vec<String> = model
+                        .graph
+                        .iter()
+                        .flat_map(|g| &g.node)
+                        .map(|n| format!("{} = {}({})", n.name, n.op_type, n.input.join(", ")))
+                        .collect();
+                    panic!(
+                        "{what}, {set}, {threads} threads: output {index} at {at} of {} is {}, not {}; fused: {:?}\n{}",
+                        found.len(),
+                        found[at],
+                        expected[at],
+                        ours.fused(),
+                        nodes.join("\n")
+                    );
+                }
+            }
+            fused = ours.fused().clone();
+        }
+    }
+    fused
+}
+
+/// A network of random layers.
+fn random_network(seed: u64) -> ModelProto {
+    let mut random = Random::new(seed ^ 0xABCD);
+    let (height, width) = (random.of(&[1, 2, 3, 4, 6, 8, 9]), random.of(&[1, 2, 3, 4, 5, 8, 12, 17, 22]));
+    let mut network = Network::new(seed, height, width);
+    let lightness = network.lightness.clone();
+    let first = network.bytes(&lightness, (1.0 / 64.0, 64));
+    let mut pool = vec![first];
+    for _ in 0..random.within(2, 7) {
+        let of = if random.one_in(3) { pool[random.below(pool.len())].clone() } else { pool.last().unwrap().clone() };
+        let [channels, height, width] = of.shape;
+        let next = match random.below(10) {
+            // A concatenation of two or three, each perhaps with its own meaning.
+            0 => {
+                let partners: Vec<&Value> = pool.iter().filter(|value| value.shape[1..] == of.shape[1..]).collect();
+                let parts: Vec<&Value> = (0..random.within(1, 2)).map(|_| partners[random.below(partners.len())]).chain([&of]).collect();
+                if parts.iter().map(|part| part.shape[0]).sum::<usize>() > 40 {
+                    continue;
+                }
+                network.concatenation(&parts)
+            }
+            1 if height * width <= 100 => network.upsampled(&of),
+            2 if channels > 1 => {
+                let first = random.below(channels);
+                network.slice(&of, first, 1 + random.below(channels - first))
+            }
+            // What computes something of bytes, however little.
+            3 => match random.below(3) {
+                0 => network.simple("Relu", &of, vec![]),
+                1 => network.simple("LeakyRelu", &of, vec![float("alpha", 0.5)]),
+                _ => {
+                    let (low, high) = (network.float_initializer(&[], &[-0.5]), network.float_initializer(&[], &[1.5]));
+                    let name = network.node("Clip", &[&of.name, &low, &high], vec![]);
+                    Value { name, shape: of.shape, bytes: None }
+                }
+            },
+            _ => {
+                let kernel = if height < 3 || width < 3 || random.one_in(3) { 1 } else { 3 };
+                // Now and then what no kernel of ours computes.
+                let odd = random.one_in(8);
+                let wanted = Wanted {
+                    outputs: random.of(&[1, 2, 3, 4, 5, 8, 15, 16, 17, 24, 32, 33]),
+                    kernel,
+                    stride: if random.one_in(3) { 2 } else { 1 },
+                    padding: if odd { 0 } else { kernel / 2 },
+                    group: 1,
+                    biased: !random.one_in(4),
+                };
+                if channels * kernel * kernel > 400 {
+                    continue;
+                }
+                let mut sum = network.convolution(&of, wanted);
+                let residual = pool.iter().rev().find(|value| value.shape == sum.shape);
+                if let Some(residual) = residual.filter(|_| random.one_in(2)) {
+                    sum = if random.one_in(2) { network.sum(&sum, residual) } else { network.sum(residual, &sum) };
+                }
+                if random.one_in(2) { network.simple("Relu", &sum, vec![]) } else { sum }
+            }
+        };
+        // Almost always quantized; sometimes twice, differently; sometimes read back as something else than what was written.
+        let mut meaning = network.any_meaning();
+        if random.one_in(3) {
+            meaning = of.bytes.unwrap_or(meaning);
+        }
+        if next.bytes.is_some() && random.one_in(2) {
+            pool.push(next);
+        } else {
+            if random.one_in(8) {
+                let other = network.any_meaning();
+                let value = network.bytes(&next, other);
+                pool.push(value);
+            }
+            let quantized = network.quantized(&next, meaning);
+            let read = if random.one_in(8) { network.any_meaning() } else { meaning };
+            let value = network.dequantized(&quantized, read);
+            pool.push(value);
+        }
+    }
+    let seen: Vec<Value> = (0..2).map(|_| pool[random.below(pool.len())].clone()).collect();
+    let last = pool.last().unwrap().clone();
+    network.finished(&last, &seen)
+}
+
+#[test]
+fn random_networks_compute_the_same_fused_and_not() {
+    let (mut fused, mut left) = (0, 0);
+    for seed in 0..150 {
+        let found = compared(&format!("seed {seed}"), &random_network(seed));
+        fused += found.convolutions.len();
+        left += found.left.len();
+    }
+    println!("{fused} convolutions fused, {left} left");
+    assert!(fused > 3 * left && left > 0, "{fused} convolutions fused, {left} left");
+}
