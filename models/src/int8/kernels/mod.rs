@@ -74,6 +74,7 @@ impl InstructionSet {
                 is_x86_feature_detected!("avx512vnni")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx2")
             }
             #[cfg(target_arch = "x86_64")]
