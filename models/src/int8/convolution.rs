@@ -88,7 +88,8 @@ impl Int8Convolution {
         threads: usize,
     ) -> Option<Self> {
         let reading::Convolution { input, outputs, kernel, stride, height, width } = convolution;
-        if !readable(input, *kernel, *stride) {
+        // A picture of a single channel has no room for the blocks of channels that the kernels write.
+        if !readable(input, *kernel, *stride) || quantized.is_some() && outputs.len() == 1 {
             return None;
         }
         let order = reading_order(input, *kernel);
