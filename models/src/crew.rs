@@ -78,3 +78,63 @@ impl Drop for Over<'_> {
         self.0.store(true, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    /// The sum of the numbers below `end`, shared down to single ones.
+    fn sum(start: u64, end: u64) -> u64 {
+        if end - start < 2 {
+            return if start < end { start } else { 0 };
+        }
+        let middle = start.midpoint(end);
+        let (a, b) = rayon::join(|| sum(start, middle), || sum(middle, end));
+        a + b
+    }
+
+    fn crew(threads: usize) -> Crew {
+        Crew::new(NonZeroUsize::new(threads).unwrap()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_crew_larger_than_the_processor_comes_to_an_end() {
+        assert!(Crew::new(NonZeroUsize::MIN).unwrap().is_none(), "one thread needs no crew");
+        for threads in [2, 3, 8, 16] {
+            let crew = crew(threads);
+            assert_eq!(crew.size(), threads);
+            for _ in 0..20 {
+                assert_eq!(crew.run(|| sum(0, 1000)), 499_500);
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_step_comes_out_and_the_next_step_runs() {
+        let crew = crew(3);
+        for panicking in 0..3 {
+            let bad = |part: u64| {
+                assert!(part != panicking, "on purpose");
+                sum(0, 10)
+            };
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                crew.run(|| {
+                    bad(0);
+                    rayon::join(|| bad(1), || bad(2))
+                })
+            }));
+            assert!(caught.is_err(), "the panic in part {panicking} is lost");
+            assert_eq!(crew.run(|| sum(0, 100)), 4950);
+        }
+    }
+
+    #[test]
+    fn a_crew_can_be_moved_and_dropped_elsewhere() {
+        let crew = crew(3);
+        assert_eq!(crew.run(|| sum(0, 10)), 45);
+        let sum_elsewhere = std::thread::spawn(move || crew.run(|| sum(0, 100))).join();
+        assert_eq!(sum_elsewhere.unwrap(), 4950);
+    }
+}
