@@ -131,6 +131,14 @@ impl Colorizer {
     /// # Errors
     /// [`ModelError::Read`], and those of [`from_bytes`](Self::from_bytes).
     pub fn load(path: &Path) -> Result<Self, ModelError> {
+        Self::load_as(path, Runtime::default())
+    }
+
+    /// Loads a model file, to be run as `runtime` says.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_as(path: &Path, runtime: Runtime) -> Result<Self, ModelError> {
         let read = |source| ModelError::Read { path: path.to_owned(), source };
         let size = std::fs::metadata(path).map_err(read)?.len();
         let name = path.display().to_string();
@@ -138,7 +146,7 @@ impl Colorizer {
             let source = ContractError::Unreadable(format!("{size} bytes; at most {} are read", contract::FILE_BYTES_MAX));
             return Err(ModelError::Refused { name, source });
         }
-        Self::from_bytes(&name, &std::fs::read(path).map_err(read)?)
+        Self::from_bytes_as(&name, &std::fs::read(path).map_err(read)?, runtime)
     }
 
     /// Loads a model from the bytes of its file; `name` is what errors call it.
@@ -146,8 +154,16 @@ impl Colorizer {
     /// # Errors
     /// [`ModelError::Refused`] if the bytes break the contract, [`ModelError::Graph`] if Tract cannot prepare them.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, ModelError> {
+        Self::from_bytes_as(name, bytes, Runtime::default())
+    }
+
+    /// Loads a model from the bytes of its file, to be run as `runtime` says.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes).
+    pub fn from_bytes_as(name: &str, bytes: &[u8], runtime: Runtime) -> Result<Self, ModelError> {
         let proto = contract::parse(bytes).map_err(|source| ModelError::Refused { name: name.to_owned(), source })?;
-        Self::from_proto(name, &proto)
+        Self::from_proto_as(name, &proto, runtime)
     }
 
     /// Loads a model that is already parsed.
@@ -158,7 +174,7 @@ impl Colorizer {
         Self::from_proto_as(name, proto, Runtime::default())
     }
 
-    /// Loads a model that is already parsed, to be run in another way than a device does.
+    /// Loads a model that is already parsed, to be run as `runtime` says.
     ///
     /// # Errors
     /// As [`from_bytes`](Self::from_bytes).

@@ -422,11 +422,217 @@ fn random_network(seed: u64) -> ModelProto {
 #[test]
 fn random_networks_compute_the_same_fused_and_not() {
     let (mut fused, mut left) = (0, 0);
-    for seed in 0..150 {
+    for seed in 0..60 {
         let found = compared(&format!("seed {seed}"), &random_network(seed));
         fused += found.convolutions.len();
         left += found.left.len();
     }
     println!("{fused} convolutions fused, {left} left");
     assert!(fused > 3 * left && left > 0, "{fused} convolutions fused, {left} left");
+}
+
+/// One network with one peculiarity, and how many of its convolutions are fused and left.
+struct Case {
+    what: &'static str,
+    size: (usize, usize),
+    expected: (usize, usize),
+    make: fn(&mut Network, Value) -> Value,
+}
+
+#[test]
+fn what_the_pass_may_take_and_what_it_must_leave() {
+    const M: Meaning = (1.0 / 16.0, 128);
+    const POSITIVE: Meaning = (1.0 / 16.0, 0);
+    fn layer(network: &mut Network, of: &Value, wanted: Wanted, meaning: Meaning) -> Value {
+        let convolution = network.convolution(of, wanted);
+        network.bytes(&convolution, meaning)
+    }
+    // Each gets 5 channels of 6x8 pixels (or its own size) with a zero point of 128; the first layer and the head are fused, too.
+    let cases = [
+        Case { what: "nothing more", size: (6, 8), expected: (2, 0), make: |_, x| x },
+        Case { what: "a single pixel", size: (1, 1), expected: (3, 0), make: |n, x| layer(n, &x, Wanted::plain(7, 1), M) },
+        Case { what: "a single column", size: (5, 1), expected: (3, 0), make: |n, x| layer(n, &x, Wanted::plain(7, 3), M) },
+        Case {
+            what: "an odd width, halved",
+            size: (5, 7),
+            expected: (3, 0),
+            make: |n, x| layer(n, &x, Wanted { stride: 2, ..Wanted::plain(4, 3) }, M),
+        },
+        Case {
+            what: "1x1 with stride 2",
+            size: (6, 8),
+            expected: (3, 0),
+            make: |n, x| layer(n, &x, Wanted { stride: 2, ..Wanted::plain(4, 1) }, M),
+        },
+        Case {
+            what: "no padding",
+            size: (6, 8),
+            expected: (2, 1),
+            make: |n, x| layer(n, &x, Wanted { padding: 0, ..Wanted::plain(4, 3) }, M),
+        },
+        Case { what: "groups", size: (6, 8), expected: (2, 1), make: |n, x| layer(n, &x, Wanted { group: 5, ..Wanted::plain(5, 3) }, M) },
+        Case { what: "a single output channel", size: (6, 8), expected: (3, 0), make: |n, x| layer(n, &x, Wanted::plain(1, 3), M) },
+        Case {
+            what: "a ReLU of dequantized bytes",
+            size: (6, 8),
+            expected: (2, 0),
+            make: |n, x| {
+                let relu = n.simple("Relu", &x, vec![]);
+                n.bytes(&relu, M)
+            },
+        },
+        Case {
+            what: "a wide clip of dequantized bytes",
+            size: (6, 8),
+            expected: (2, 0),
+            make: |n, x| {
+                let (low, high) = (n.float_initializer(&[], &[-1.0]), n.float_initializer(&[], &[1e6]));
+                let name = n.node("Clip", &[&x.name, &low, &high], vec![]);
+                n.bytes(&Value { name, bytes: None, ..x }, M)
+            },
+        },
+        Case {
+            what: "bytes read with another zero point than they are written with, so that the border is not zero",
+            size: (6, 8),
+            expected: (2, 1),
+            make: |n, x| {
+                let quantized = n.quantized(&x, M);
+                let other = n.dequantized(&quantized, (1.0 / 32.0, 3));
+                layer(n, &other, Wanted::plain(3, 3), M)
+            },
+        },
+        Case {
+            what: "the same, for a window of one pixel, which sees no border",
+            size: (6, 8),
+            expected: (3, 0),
+            make: |n, x| {
+                let quantized = n.quantized(&x, M);
+                let other = n.dequantized(&quantized, (1.0 / 32.0, 3));
+                layer(n, &other, Wanted::plain(3, 1), M)
+            },
+        },
+        Case {
+            what: "a concatenation of four with three meanings, and slices of no multiple of four across them",
+            size: (6, 8),
+            expected: (6, 0),
+            make: |n, x| {
+                let (a, b) = (layer(n, &x, Wanted::plain(16, 1), M), layer(n, &x, Wanted::plain(3, 3), POSITIVE));
+                let c = layer(n, &x, Wanted::plain(1, 1), (1.0 / 64.0, 9));
+                let joined = n.concatenation(&[&a, &b, &c, &x]);
+                let bytes = n.bytes(&joined, M);
+                let across = n.slice(&bytes, 13, 7);
+                layer(n, &across, Wanted::plain(6, 3), M)
+            },
+        },
+        Case {
+            what: "a decoder's step: a small picture upsampled beside a large one",
+            size: (6, 8),
+            expected: (4, 0),
+            make: |n, x| {
+                let small = layer(n, &x, Wanted { stride: 2, ..Wanted::plain(20, 3) }, M);
+                let large = n.upsampled(&small);
+                let joined = n.concatenation(&[&large, &x]);
+                layer(n, &joined, Wanted::plain(17, 3), POSITIVE)
+            },
+        },
+        Case {
+            what: "upsampled before a window of one pixel and before a stride",
+            size: (3, 3),
+            expected: (1, 3),
+            make: |n, x| {
+                let large = n.upsampled(&x);
+                let (a, b) = (layer(n, &large, Wanted::plain(5, 1), M), layer(n, &large, Wanted { stride: 2, ..Wanted::plain(5, 3) }, M));
+                let b = n.upsampled(&b);
+                n.concatenation(&[&a, &b])
+            },
+        },
+        Case {
+            what: "a residual, with a ReLU behind it",
+            size: (6, 8),
+            expected: (3, 0),
+            make: |n, x| {
+                let convolution = n.convolution(&x, Wanted::plain(5, 3));
+                let sum = n.sum(&x, &convolution);
+                let relu = n.simple("Relu", &sum, vec![]);
+                n.bytes(&relu, POSITIVE)
+            },
+        },
+        Case {
+            what: "a residual that is upsampled",
+            size: (6, 8),
+            expected: (4, 0),
+            make: |n, x| {
+                let small = layer(n, &x, Wanted { stride: 2, ..Wanted::plain(4, 3) }, M);
+                let large = n.upsampled(&small);
+                let convolution = n.convolution(&x, Wanted::plain(4, 3));
+                let sum = n.sum(&convolution, &large);
+                n.bytes(&sum, M)
+            },
+        },
+        Case {
+            what: "a residual whose convolution reads what is upsampled",
+            size: (6, 8),
+            expected: (4, 0),
+            make: |n, x| {
+                let small = layer(n, &x, Wanted { stride: 2, ..Wanted::plain(4, 3) }, M);
+                let large = n.upsampled(&small);
+                let convolution = n.convolution(&large, Wanted::plain(5, 3));
+                let sum = n.sum(&convolution, &x);
+                n.bytes(&sum, M)
+            },
+        },
+        Case {
+            what: "a sum of two convolutions",
+            size: (6, 8),
+            expected: (4, 0),
+            make: |n, x| {
+                let (a, b) = (n.convolution(&x, Wanted::plain(3, 3)), n.convolution(&x, Wanted::plain(3, 1)));
+                let sum = n.sum(&a, &b);
+                n.bytes(&sum, M)
+            },
+        },
+        Case {
+            what: "a sum that repeats a convolution's single channel",
+            size: (6, 8),
+            expected: (3, 0),
+            make: |n, x| {
+                let convolution = n.convolution(&x, Wanted::plain(1, 3));
+                let sum = n.sum(&convolution, &x);
+                n.bytes(&sum, M)
+            },
+        },
+        Case {
+            what: "a convolution that two quantizations and an addition read",
+            size: (6, 8),
+            expected: (3, 0),
+            make: |n, x| {
+                let convolution = n.convolution(&x, Wanted::plain(5, 3));
+                let (a, b) = (n.bytes(&convolution, M), n.bytes(&convolution, POSITIVE));
+                let sum = n.sum(&convolution, &x);
+                let c = n.bytes(&sum, M);
+                let joined = n.concatenation(&[&a, &b, &c]);
+                n.bytes(&joined, M)
+            },
+        },
+        Case {
+            what: "a concatenation with constants",
+            size: (6, 8),
+            expected: (3, 0),
+            make: |n, x| {
+                let name = n.float_initializer(&[1, 1, 6, 8], &[0.75; 48]);
+                let joined = n.concatenation(&[&Value { name, shape: [1, 6, 8], bytes: None }, &x]);
+                let bytes = n.bytes(&joined, M);
+                layer(n, &bytes, Wanted::plain(2, 3), M)
+            },
+        },
+    ];
+    for (seed, Case { what, size: (height, width), expected, make }) in cases.into_iter().enumerate() {
+        let mut network = Network::new(1000 + seed as u64, height, width);
+        let lightness = network.lightness.clone();
+        let input = network.bytes(&lightness, (1.0 / 64.0, 64));
+        let first = layer(&mut network, &input, Wanted::plain(5, 1), M);
+        let last = make(&mut network, first.clone());
+        let found = compared(what, &network.finished(&last, &[last.clone(), first]));
+        assert_eq!((found.convolutions.len(), found.left.len()), expected, "{what}: {found:?}");
+    }
 }
