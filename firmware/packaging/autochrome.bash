@@ -19,7 +19,7 @@ _autochrome() {
                 case ${COMP_WORDS[1]} in
                     demo) choices='--frames --out --listen --token-file --host --help' ;;
                     run)
-                        choices='--input --output --config --set --model --temperature --saturation --hue --mix --split --night --range --wait --frames --fps --live'
+                        choices='--input --output --config --set --model --threads --temperature --saturation --hue --mix --split --night --range --wait --frames --fps --live'
                         choices+=' --record --panel --token-file --host --help'
                         ;;
                     record) choices='--input --to --frames --help' ;;
@@ -27,7 +27,7 @@ _autochrome() {
                     calibrate) choices='--input --seconds --card --help' ;;
                     serial-sim) choices='--script --help' ;;
                     config) choices='show --origin --diff --json --config --set --help' ;;
-                    colorize) choices='--clip --model --temperature --saturation --help' ;;
+                    colorize) choices='--clip --model --threads --temperature --saturation --help' ;;
                     model) choices='info --json --help' ;;
                     bench) choices='--model --threads --frames --json --help' ;;
                 esac

@@ -86,9 +86,13 @@ mkdir -p "$work/photo"
 
 say "what it says about itself and its model"
 [ "$(emulated "$program" --version)" = "$("$reference" --version)" ] || fail "another version than $reference"
+# The kernels are each processor's own, and so is how they want their weights; which operators they are for is not.
+without_kernels() {
+    sed 's/^\(fused .*\), [^,]* kernels, [0-9.]* MB of packed weights$/\1/'
+}
 for model in "$repository"/models/*.onnx; do
-    emulated "$program" model info "$model" >"$work/info"
-    "$reference" model info "$model" | cmp - "$work/info" || fail "model info $model"
+    emulated "$program" model info "$model" | without_kernels >"$work/info"
+    "$reference" model info "$model" | without_kernels | cmp - "$work/info" || fail "model info $model"
 done
 
 # Of a Y4M film of 4:2:0 frames: a header, and for each frame `FRAME`, the luma, both chroma planes at half size.

@@ -1,6 +1,7 @@
 //! How fast this machine is: the network's step alone, our own stages one by one, and the whole way from luma to picture.
 
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ const WARM_UP: u64 = 5;
 pub struct Report {
     /// The model's name.
     pub model: String,
-    /// Threads that computed a frame.
+    /// Threads that shared a frame's network.
     pub threads: usize,
     /// Frames that were timed.
     pub frames: u64,
@@ -61,15 +62,12 @@ pub struct Stages {
 /// Measures `frames` frames of the demo's feed.
 ///
 /// # Errors
-/// [`Exit::Usage`] for a number of threads or frames that cannot be; those of loading and running the model.
-pub fn measure(file: Option<&Path>, threads: usize, frames: u64) -> Result<Report> {
-    if threads != 1 {
-        return Err(Failure::usage(format!("--threads {threads}: this runtime computes a frame on one thread")));
-    }
+/// [`Exit::Usage`] for no frames; those of loading and running the model.
+pub fn measure(file: Option<&Path>, threads: NonZeroUsize, frames: u64) -> Result<Report> {
     if frames == 0 {
         return Err(Failure::usage("--frames 0: there is nothing to measure"));
     }
-    let (colorizer, load_ms) = timed(|| model::load(file));
+    let (colorizer, load_ms) = timed(|| model::load(file, model::threads(Some(threads))));
     let mut colorizer = colorizer?;
     let name = colorizer.contract().card.name.clone();
     let photos = Photos::new()?;
@@ -86,7 +84,7 @@ pub fn measure(file: Option<&Path>, threads: usize, frames: u64) -> Result<Repor
     let [cut_detector, shrink, _, decode, guided_filter, compose, rgb] = own.each.map(Percentiles::of);
     Ok(Report {
         model: name,
-        threads,
+        threads: threads.get(),
         frames,
         step_ms: Percentiles::of(step_ms),
         pipeline_ms: Percentiles::of(own.whole),

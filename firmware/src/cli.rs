@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,7 +39,7 @@ enum Task {
     },
     Bench {
         model: Option<PathBuf>,
-        threads: usize,
+        threads: NonZeroUsize,
         frames: u64,
         json: bool,
     },
@@ -130,7 +131,8 @@ fn parse_demo(mut parser: lexopt::Parser) -> Result<Task> {
 
 fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
     let (mut file, mut sets) = (None, Vec::new());
-    let (mut input, mut outputs, mut settings, mut model, mut range, mut night) = (None, Vec::new(), Vec::new(), None, None, None);
+    let (mut input, mut outputs, mut settings, mut range, mut night) = (None, Vec::new(), Vec::new(), None, None);
+    let (mut model, mut thread_count) = (None, None);
     let (mut frame_limit, mut fps, mut live, mut wait, mut record) = (None, None, false, false, None);
     let (mut panel, mut access) = (None, Access::default());
     while let Some(argument) = next(&mut parser)? {
@@ -140,6 +142,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
             Short('i') | Long("input") => input = Some(text(&mut parser)?),
             Short('o') | Long("output") => outputs.push(text(&mut parser)?),
             Long("model") => model = Some(path(&mut parser)?),
+            Long("threads") => thread_count = Some(threads(&mut parser)?),
             Long(name @ ("temperature" | "saturation" | "hue" | "mix" | "split")) => {
                 let name = name.to_owned();
                 settings.push(setting(&name, &mut parser)?);
@@ -193,6 +196,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
         spec.wait |= wait;
     }
     request.model = model.or(request.model);
+    request.threads = thread_count.or(request.threads);
     request.settings.extend(settings);
     request.range = range.or(request.range);
     request.conditions.scene.night = night.unwrap_or(request.conditions.scene.night);
@@ -205,11 +209,12 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Task> {
 }
 
 fn parse_colorize(mut parser: lexopt::Parser) -> Result<Task> {
-    let (mut paths, mut clip, mut model, mut settings) = (Vec::new(), false, None, Vec::new());
+    let (mut paths, mut clip, mut model, mut thread_count, mut settings) = (Vec::new(), false, None, None, Vec::new());
     while let Some(argument) = next(&mut parser)? {
         match argument {
             Long("clip") => clip = true,
             Long("model") => model = Some(path(&mut parser)?),
+            Long("threads") => thread_count = Some(threads(&mut parser)?),
             Long(name @ ("temperature" | "saturation")) => {
                 let name = name.to_owned();
                 settings.push(setting(&name, &mut parser)?);
@@ -219,7 +224,7 @@ fn parse_colorize(mut parser: lexopt::Parser) -> Result<Task> {
         }
     }
     match <[PathBuf; 2]>::try_from(paths) {
-        Ok([input, output]) => Ok(Task::Colorize(colorize::Request { input, output, clip, model, settings })),
+        Ok([input, output]) => Ok(Task::Colorize(colorize::Request { input, output, clip, model, threads: thread_count, settings })),
         Err(paths) => Err(Failure::usage(format!("colorize wants IN and OUT; {} paths were given", paths.len()))),
     }
 }
@@ -240,17 +245,17 @@ fn parse_model(mut parser: lexopt::Parser) -> Result<Task> {
 }
 
 fn parse_bench(mut parser: lexopt::Parser) -> Result<Task> {
-    let (mut model, mut threads, mut frame_count, mut json) = (None, 1, BENCH_FRAMES, false);
+    let (mut model, mut thread_count, mut frame_count, mut json) = (None, NonZeroUsize::MIN, BENCH_FRAMES, false);
     while let Some(argument) = next(&mut parser)? {
         match argument {
             Long("model") => model = Some(path(&mut parser)?),
-            Long("threads") => threads = number("--threads", &mut parser)?,
+            Long("threads") => thread_count = threads(&mut parser)?,
             Long("frames") => frame_count = frames(&mut parser)?,
             Long("json") => json = true,
             other => return help_or_unexpected(other),
         }
     }
-    Ok(Task::Bench { model, threads, frames: frame_count, json })
+    Ok(Task::Bench { model, threads: thread_count, frames: frame_count, json })
 }
 
 pub(crate) fn next(parser: &mut lexopt::Parser) -> Result<Option<lexopt::Arg<'_>>> {
@@ -294,6 +299,13 @@ pub(crate) fn frames(parser: &mut lexopt::Parser) -> Result<u64> {
     }
 }
 
+fn threads(parser: &mut lexopt::Parser) -> Result<NonZeroUsize> {
+    let threads: usize = number("--threads", parser)?;
+    NonZeroUsize::new(threads)
+        .filter(|_| threads <= model::THREADS_MAX)
+        .ok_or_else(|| Failure::usage(format!("--threads {threads}: it is a number from 1 to {}", model::THREADS_MAX)))
+}
+
 fn setting(name: &str, parser: &mut lexopt::Parser) -> Result<Command> {
     Command::parse(name, &text(parser)?).map_err(|why| Failure::usage(format!("--{why}")))
 }
@@ -311,14 +323,23 @@ mod tests {
         let access = Access { token_file: Some("t".into()), hosts: vec!["kiosk.example".into()] };
         let demo = demo::Request { frames: Some(250), out: Some("d".into()), listen: None, access };
         assert_eq!(parsed("demo --frames 250 --out d --listen none --host kiosk.example --token-file t").unwrap(), Task::Demo(demo));
-        let bench = Task::Bench { model: Some("m.onnx".into()), threads: 2, frames: 100, json: true };
+        let bench = Task::Bench { model: Some("m.onnx".into()), threads: NonZeroUsize::new(2).unwrap(), frames: 100, json: true };
         assert_eq!(parsed("bench --json --model m.onnx --threads=2").unwrap(), bench);
         let settings = vec![Command::Temperature(0.5)];
         let (input, output) = ("-".into(), "a.y4m".into());
-        let colorize = colorize::Request { input, output, clip: true, model: None, settings };
-        assert_eq!(parsed("colorize - a.y4m --clip --temperature 0.5").unwrap(), Task::Colorize(colorize));
-        let Task::Run(run) = parsed("run --input test-pattern --output null -o - --fps 10 --range limited").unwrap() else { panic!() };
+        let colorize = colorize::Request { input, output, clip: true, model: None, threads: NonZeroUsize::new(16), settings };
+        assert_eq!(parsed("colorize - a.y4m --clip --threads 16 --temperature 0.5").unwrap(), Task::Colorize(colorize));
+        let Task::Run(run) = parsed("run --input test-pattern --output null -o - --fps 10 --range limited --threads 3").unwrap() else {
+            panic!()
+        };
         assert_eq!((run.outputs, run.fps, run.range), (vec![Sink::Null, Sink::Stdout], Some(10), Some(LumaRange::Limited)));
+        assert_eq!(run.threads, NonZeroUsize::new(3));
+        let Task::Run(run) = parsed("run --set model.threads=4").unwrap() else { panic!() };
+        assert_eq!(run.threads, NonZeroUsize::new(4));
+        let Task::Run(run) = parsed("run --set model.threads=4 --threads 1").unwrap() else { panic!() };
+        assert_eq!(run.threads, NonZeroUsize::new(1), "the command line wins");
+        let Task::Run(run) = parsed("run").unwrap() else { panic!() };
+        assert_eq!(run.threads, None);
         assert_eq!(parsed("run --help").unwrap(), Task::Print(HELP.into()));
     }
 
@@ -343,6 +364,9 @@ mod tests {
             ("model", "model info FILE"),
             ("model show a.onnx", "model info FILE"),
             ("bench --threads x", "--threads x"),
+            ("bench --threads 0", "--threads 0: it is a number from 1 to 16"),
+            ("run --threads 17", "--threads 17: it is a number from 1 to 16"),
+            ("colorize a b --threads -1", "--threads -1"),
         ];
         for (line, part) in cases {
             let failure = parsed(line).unwrap_err();

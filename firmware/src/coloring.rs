@@ -36,6 +36,8 @@ pub struct Colored {
     pub faults: Faults,
     /// The name of the model that colored it.
     pub model: Arc<str>,
+    /// How many threads shared its network.
+    pub threads: usize,
     /// The luma plane that was in the picture's place before: for the source to fill again.
     pub before: Plane<u8>,
 }
@@ -52,6 +54,7 @@ impl Colored {
             settings: Settings::neutral(),
             faults: Faults::default(),
             model: Arc::from(""),
+            threads: 0,
             before: Plane::default(),
         }
     }
@@ -143,7 +146,8 @@ impl Coloring {
     fn take(&mut self, command: Command) {
         match command {
             Command::Model(at) if self.conditions.replaying => {
-                match self.choices.models.get(at).map(|choice| model::load(choice.file.as_deref())) {
+                let threads = self.painter.colorizer().threads();
+                match self.choices.models.get(at).map(|choice| model::load(choice.file.as_deref(), threads)) {
                     Some(Ok(colorizer)) => self.change_model(at, colorizer),
                     Some(Err(failure)) => warn(&format!("{failure}; the model stays as it was")),
                     None => {}
@@ -162,9 +166,10 @@ impl Coloring {
     fn begin_loading(&mut self, at: usize) {
         let Some(choice) = self.choices.models.get(at) else { return };
         let file: Option<PathBuf> = choice.file.clone();
+        let threads = self.painter.colorizer().threads();
         let (loaded_in, loaded) = bounded(1);
         let load = move || {
-            let _ = loaded_in.send(model::load(file.as_deref()).map(Box::new));
+            let _ = loaded_in.send(model::load(file.as_deref(), threads).map(Box::new));
         };
         match std::thread::Builder::new().name("model".into()).spawn(load) {
             Ok(_) => self.loading = Some(Loading { at, loaded }),
@@ -251,6 +256,7 @@ impl Coloring {
         (into.sequence, into.captured_at, into.range, into.faults) = (sequence, captured_at, self.range, origin.faults);
         (into.cut, into.settings) = (cut || origin.anew && sequence > 0, self.settings);
         into.model.clone_from(&self.model);
+        into.threads = self.painter.colorizer().threads().get();
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub struct Request {
     pub clip: bool,
     /// A model file instead of the bundled model.
     pub model: Option<PathBuf>,
+    /// How many threads share a frame's network; chosen by the number of cores if absent.
+    pub threads: Option<NonZeroUsize>,
     /// Settings other than the model's.
     pub settings: Vec<Command>,
 }
@@ -62,7 +65,7 @@ pub fn run(request: &Request) -> Result<()> {
         let message = format!("{} is {}, so it cannot become {} ({})", input.display(), say(kind), say(wanted), output.display());
         return Err(Failure::usage(message));
     }
-    let colorizer = model::load(request.model.as_deref())?;
+    let colorizer = model::load(request.model.as_deref(), model::threads(request.threads))?;
     // Pictures and films are what they are: nothing of theirs fades for being dark.
     let scene = SceneSettings { night: Night::Off, dark_fade: false };
     let conditions = Conditions { lookahead: true, scene, ..Conditions::default() };

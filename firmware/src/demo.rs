@@ -51,7 +51,7 @@ pub fn run(request: &Request) -> Result<()> {
     // With an end given, the same frames come out on every machine; without one, it is a live feed like any other.
     let whole = request.frames.is_some();
     Session {
-        colorizer: model::load(None)?,
+        colorizer: model::load(None, model::threads(None))?,
         feed: Feed::open(&Source::Photos)?,
         flow: if whole { Flow::Lossless } else { Flow::Live },
         period: (!whole).then(|| Duration::from_secs(1) / photos::RATE as u32),

@@ -1,25 +1,45 @@
 //! The model: the one inside the program, or a file. And what `model info` says about a file.
 
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::thread;
 
-use autochrome_model::{Colorizer, Contract, Output};
+use autochrome_model::{Colorizer, Contract, Fused, Output, Runtime};
 use serde_json::{Value, json};
 
-use crate::errors::{Exit, OrFail, Result};
+use crate::errors::{Exit, OrFail, Result, warn};
 
 /// The int8 model that every program carries.
 const BUNDLED: &[u8] = include_bytes!("../../models/autochrome-192x144-int8.onnx");
 
-/// Loads a model file, or the bundled model.
+/// The most threads that can be asked for.
+pub const THREADS_MAX: usize = 16;
+
+/// Loads a model file, or the bundled model, for so many threads.
 ///
 /// # Errors
 /// [`Exit::NoInput`] if the file cannot be read, [`Exit::BadData`] if it is not a colorizer.
-pub fn load(file: Option<&Path>) -> Result<Colorizer> {
+pub fn load(file: Option<&Path>, threads: NonZeroUsize) -> Result<Colorizer> {
+    let runtime = Runtime { threads, ..Runtime::default() };
     Ok(match file {
-        Some(path) => Colorizer::load(path)?,
-        None => Colorizer::from_bytes("the bundled model", BUNDLED)?,
+        Some(path) => Colorizer::load_as(path, runtime)?,
+        None => Colorizer::from_bytes_as("the bundled model", BUNDLED, runtime)?,
     })
+}
+
+/// How many threads share a frame's network: as many as are wanted, with a warning if there are fewer cores; else by the number of cores.
+pub fn threads(wanted: Option<NonZeroUsize>) -> NonZeroUsize {
+    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    if let Some(wanted) = wanted.filter(|&wanted| wanted > cores) {
+        warn(&format!("{wanted} threads for the model, but {cores} cores: they will wait for each other"));
+    }
+    wanted.unwrap_or_else(|| threads_for(cores))
+}
+
+/// The camera, the outputs and the page want cores too; and more than four gain little on layers that are so short.
+fn threads_for(cores: NonZeroUsize) -> NonZeroUsize {
+    NonZeroUsize::new(cores.get().saturating_sub(2).min(4)).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// What a model file promises, for people or as JSON.
@@ -28,10 +48,10 @@ pub fn load(file: Option<&Path>) -> Result<Colorizer> {
 /// As [`load`].
 pub fn info(file: &Path, as_json: bool) -> Result<String> {
     // Loading it too says whether the runtime can prepare the graph.
-    let colorizer = load(Some(file))?;
+    let colorizer = load(Some(file), NonZeroUsize::MIN)?;
     let contract = colorizer.contract();
     if as_json {
-        return serde_json::to_string_pretty(&to_json(contract)).or_fail(Exit::Other, || "write JSON".into());
+        return serde_json::to_string_pretty(&to_json(contract, colorizer.fused())).or_fail(Exit::Other, || "write JSON".into());
     }
     let card = &contract.card;
     let (output, bins) = output(contract);
@@ -52,6 +72,11 @@ pub fn info(file: &Path, as_json: bool) -> Result<String> {
     line("states", if states.is_empty() { "none: every frame stands alone".into() } else { states.join(", ") });
     line("parameters", contract.parameters.to_string());
     line("quantized", if contract.quantized { "yes".into() } else { "no".into() });
+    let (fused, left) = fused(contract, colorizer.fused());
+    line("fused", fused);
+    if let Some(left) = left {
+        line("left to Tract", left);
+    }
     line("color", card.color.clone());
     line("training", card.training.clone());
     line("license", card.license.clone());
@@ -61,7 +86,7 @@ pub fn info(file: &Path, as_json: bool) -> Result<String> {
 }
 
 /// The contract without the bins' centers, which are many, and with their count.
-fn to_json(contract: &Contract) -> Value {
+fn to_json(contract: &Contract, fused: &Fused) -> Value {
     let (output, bins) = output(contract);
     let card = &contract.card;
     json!({
@@ -74,6 +99,7 @@ fn to_json(contract: &Contract) -> Value {
         "states": contract.states,
         "parameters": contract.parameters,
         "quantized": contract.quantized,
+        "fused": fused,
         "color": card.color,
         "training": card.training, "license": card.license,
         "calibration": card.calibration,
@@ -86,4 +112,53 @@ fn output(contract: &Contract) -> (&'static str, Option<usize>) {
     let output = &contract.card.output;
     let bins = if let Output::ColorLogits { centers } = output { Some(centers.len()) } else { None };
     (output.name(), bins)
+}
+
+/// Which of its convolutions run in our own operators, and the names of those that do not.
+fn fused(contract: &Contract, fused: &Fused) -> (String, Option<String>) {
+    let Fused { instruction_set, convolutions, left, multiply_adds, weight_bytes } = fused;
+    if convolutions.is_empty() && !contract.quantized {
+        return ("none: no 8-bit operators".into(), None);
+    }
+    let mut text = format!("{} of {} convolutions", convolutions.len(), convolutions.len() + left.len());
+    if !convolutions.is_empty() {
+        let (millions, megabytes) = (*multiply_adds as f64 / 1e6, *weight_bytes as f64 / 1e6);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            ", {millions:.*} M multiply-adds a frame, {instruction_set} kernels, {megabytes:.1} MB of packed weights",
+            usize::from(millions < 10.0)
+        );
+    }
+    (text, (!left.is_empty()).then(|| left.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_cores_are_left_to_the_others_where_there_are_more() {
+        let chosen = [1, 2, 3, 4, 6, 8, 64].map(|cores| threads_for(NonZeroUsize::new(cores).unwrap()).get());
+        assert_eq!(chosen, [1, 1, 1, 2, 4, 4, 4]);
+    }
+
+    #[test]
+    fn what_is_fused_is_said_and_what_is_left_is_named() {
+        let colorizer = load(None, NonZeroUsize::MIN).unwrap();
+        let contract = colorizer.contract();
+        let found = Fused {
+            instruction_set: "AVX2".into(),
+            convolutions: vec!["a".into(), "b".into()],
+            left: vec!["c".into(), "d".into()],
+            multiply_adds: 256_400_000,
+            weight_bytes: 1_140_000,
+        };
+        let text = "2 of 4 convolutions, 256 M multiply-adds a frame, AVX2 kernels, 1.1 MB of packed weights";
+        assert_eq!(fused(contract, &found), (text.into(), Some("c, d".into())));
+        let none = Fused { convolutions: Vec::new(), ..found };
+        assert_eq!(fused(contract, &none).0, "0 of 2 convolutions");
+        let float = Contract { quantized: false, ..contract.clone() };
+        assert_eq!(fused(&float, &none), ("none: no 8-bit operators".into(), None));
+    }
 }

@@ -1,5 +1,6 @@
 //! `run`: one input, any number of outputs, until the input ends or somebody says so.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Request {
     pub outputs: Vec<Sink>,
     /// A model file instead of the bundled model.
     pub model: Option<PathBuf>,
+    /// How many threads share a frame's network; chosen by the number of cores if absent.
+    pub threads: Option<NonZeroUsize>,
     /// Settings to start with.
     pub settings: Vec<Command>,
     /// The presets and models that can be named while it runs.
@@ -69,6 +72,7 @@ pub fn run(request: Request) -> Result<()> {
         input,
         outputs: sinks,
         model: file,
+        threads,
         settings,
         mut choices,
         conditions,
@@ -81,7 +85,7 @@ pub fn run(request: Request) -> Result<()> {
         access,
         thermal,
     } = request;
-    let colorizer = model::load(file.as_deref())?;
+    let colorizer = model::load(file.as_deref(), model::threads(threads))?;
     // The model that a run begins with is the first of those it can go back to.
     if choices.models.first().is_none_or(|first| first.file != file) {
         choices.models.insert(0, ModelChoice { name: colorizer.contract().card.name.clone(), file });

@@ -21,6 +21,8 @@ pub struct Snapshot {
     /// The model's name.
     #[serde(serialize_with = "as_text")]
     pub model: Arc<str>,
+    /// How many threads share its work.
+    pub threads: usize,
     /// Pixels a row.
     pub width: usize,
     /// Rows.
@@ -80,6 +82,7 @@ impl Statistics {
     pub fn new(settings: Settings) -> Self {
         let now = Snapshot {
             model: Arc::from(""),
+            threads: 0,
             width: 0,
             height: 0,
             frames: 0,
@@ -107,6 +110,7 @@ impl Statistics {
         let window = self.shown.front().map_or(0.0, |&first| now.duration_since(first).as_secs_f32());
         let snapshot = &mut self.now;
         snapshot.model.clone_from(&colored.model);
+        snapshot.threads = colored.threads;
         (snapshot.width, snapshot.height) = (colored.picture.luma.width, colored.picture.luma.height);
         snapshot.frames += 1;
         snapshot.fps = if window > 0.0 { (self.shown.len() - 1) as f32 / window } else { 0.0 };

@@ -50,7 +50,7 @@ fn every_mistake_has_its_line_and_code() {
         (2, &[], "say what to do"),
         (2, &["paint"], "no command"),
         (2, &["demo", "--speed", "3"], "--speed"),
-        (2, &["bench", "--threads", "4"], "computes a frame on one thread"),
+        (2, &["bench", "--threads", "0"], "from 1 to 16"),
         (2, &["run", "--input", &text, "--output", "null"], "not a kind of input"),
         (2, &["run", "--input", "test-pattern", "--output", "a.mp4"], "not a kind of output"),
         (2, &["colorize", &photo, &out_y4m], "cannot become a Y4M stream"),

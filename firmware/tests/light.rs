@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use autochrome_model::{Picture, Plane};
 
 /// Shows the middle of each demo photograph under these gains, a frame each, and returns the pictures.
 fn shown(photo: u64, gains: &[f32]) -> Vec<Picture> {
-    let mut coloring = Coloring::new(model::load(None).unwrap(), Conditions::default(), Arc::default());
+    let mut coloring = Coloring::new(model::load(None, NonZeroUsize::MIN).unwrap(), Conditions::default(), Arc::default());
     let photos = Photos::new().unwrap();
     let still = photos.draw(photo * photos::FRAMES_EACH + photos::FRAMES_EACH / 2);
     let show = |(number, &gain): (usize, &f32)| {
@@ -67,7 +68,7 @@ fn hues_stay_when_the_light_changes() {
 /// the colors that were found last.
 #[test]
 fn a_network_that_rests_leaves_every_frame_a_picture() {
-    let mut coloring = Coloring::new(model::load(None).unwrap(), Conditions::default(), Arc::default());
+    let mut coloring = Coloring::new(model::load(None, NonZeroUsize::MIN).unwrap(), Conditions::default(), Arc::default());
     let photos = Photos::new().unwrap();
     let mut pictures = Vec::new();
     for number in 0..4 {

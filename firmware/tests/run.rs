@@ -89,7 +89,7 @@ fn signals_end_a_run_cleanly() {
 
 #[test]
 fn bench_and_model_info_speak_json() {
-    let bench = run_with(&["bench", "--frames", "3", "--json"], b"");
+    let bench = run_with(&["bench", "--frames", "3", "--threads", "2", "--json"], b"");
     let report: serde_json::Value = serde_json::from_slice(&bench.stdout).unwrap();
     for (group, key) in [("step_ms", "p50"), ("step_ms", "p99"), ("pipeline_ms", "p95"), ("own_stages_ms", "p50")] {
         assert!(report[group][key].as_f64().unwrap() > 0.0, "{group} {key}");
@@ -98,10 +98,12 @@ fn bench_and_model_info_speak_json() {
         assert!(report["stages_ms"][stage]["p50"].as_f64().unwrap() > 0.0, "{stage}");
     }
     assert!(report["pipeline_fps"].as_f64().unwrap() > 0.0 && report["peak_rss_mb"].as_f64().unwrap() > 1.0);
-    assert!(report["load_ms"].is_number() && report["threads"] == 1 && report["model"].is_string());
+    assert!(report["load_ms"].is_number() && report["threads"] == 2 && report["model"].is_string());
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/autochrome-192x144-int8.onnx");
     let info = run_with(&["model", "info", model.to_str().unwrap(), "--json"], b"");
     let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
     assert_eq!((&info["width"], &info["height"]), (&192.into(), &144.into()));
     assert!(info["license"].is_string() && info["states"].is_array() && info["parameters"].as_u64().unwrap() > 0);
+    assert!(!info["fused"]["convolutions"].as_array().unwrap().is_empty() && info["fused"]["left"].as_array().unwrap().is_empty());
+    assert!(info["fused"]["multiply_adds"].as_u64().unwrap() > 0 && info["fused"]["instruction_set"].is_string());
 }

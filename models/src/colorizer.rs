@@ -240,6 +240,11 @@ impl Colorizer {
         &self.fused
     }
 
+    /// How many threads share a step.
+    pub fn threads(&self) -> NonZeroUsize {
+        self.crew.as_ref().and_then(|crew| NonZeroUsize::new(crew.size())).unwrap_or(NonZeroUsize::MIN)
+    }
+
     /// The threads that share its work, if it is not one alone.
     pub(crate) fn crew(&self) -> Option<&Crew> {
         self.crew.as_ref()

@@ -6,6 +6,7 @@
 use toml::Value;
 
 use crate::input::Source;
+use crate::model;
 use crate::output::Sink;
 use crate::settings::{Knob, KnobKind};
 
@@ -91,6 +92,11 @@ pub const KEYS: &[Key] = &[
     key("camera.tone.gamma", Kind::Number(0.2, 5.0), "1.0", "above 1 lightens what is between; 1 changes nothing"),
     key("model.variant", Kind::Word, "\"autochrome-192x144-int8\"", "the model, by its name; an installed one or the bundled one"),
     optional("model.file", Kind::Text, "a model file, which goes before the variant"),
+    optional(
+        "model.threads",
+        Kind::Whole(1, model::THREADS_MAX as i64),
+        "how many threads share a frame's network; unset: by the number of cores",
+    ),
     optional("model.choices.*", Kind::Text, "a model that can be changed to by this name: its file, or `bundled`"),
     optional("color.preset", Kind::Word, "the preset to start with"),
     optional("color.saturation", Kind::Knob("saturation"), "how strong colors are; unset: what the model says"),

@@ -1,6 +1,7 @@
 //! The configuration as the program reads it: plain values under the names of the keys.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use autochrome_model::LumaRange;
@@ -79,6 +80,7 @@ pub struct Tone {
 pub struct Model {
     pub variant: String,
     pub file: Option<PathBuf>,
+    pub threads: Option<NonZeroUsize>,
     #[serde(default)]
     pub choices: BTreeMap<String, String>,
 }
@@ -292,6 +294,7 @@ impl Config {
             input: Source::parse(&self.input_uri())?,
             outputs: self.sinks()?,
             model: self.model_file(Path::new("/")).0,
+            threads: self.model.threads,
             settings: self.commands(),
             choices: self.choices(),
             conditions: self.conditions(),

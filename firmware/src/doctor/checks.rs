@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, ToSocketAddrs};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
@@ -347,7 +348,7 @@ fn processor(device: &Device) -> Check {
 /// Loads the model that a run begins with, and colors a made-up frame.
 fn self_test(file: Option<&Path>) -> Check {
     let shown = file.map_or_else(|| "the bundled model".into(), |file| file.display().to_string());
-    let colored = model::load(file).and_then(|colorizer| {
+    let colored = model::load(file, NonZeroUsize::MIN).and_then(|colorizer| {
         let name = colorizer.contract().card.name.clone();
         // A gradient: anything but a plain grey.
         let luma = Plane::from_vec(320, 240, (0..320 * 240).map(|i| ((i % 320 + i / 320) * 255 / 560) as u8).collect());
