@@ -1,12 +1,13 @@
 //! The model files in `models/`, on the four photographs that are shipped: here nothing of the training data is needed.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use autochrome_model::color::{LumaRange, lightness_table, luma};
 use autochrome_model::planes::resample;
-use autochrome_model::{Colorizer, Painter, Plane, contract};
+use autochrome_model::{Colorizer, Painter, Plane, Runtime, contract};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -75,14 +76,27 @@ fn int8_stays_near_float_and_does_not_drift() {
     assert!(mean(&means[360..]) <= 1.2 * mean(&means[..40]) + 0.05, "drift: {} then {}", mean(&means[..40]), mean(&means[360..]));
 }
 
+/// How Tract runs a model by itself.
+const STOCK: Runtime = Runtime { fused: false, threads: NonZeroUsize::MIN, instruction_set: None };
+
+/// The network's outputs for all frames, one after the other, the state carried from frame to frame.
+fn logits(model: &mut Colorizer, frames: &[Plane<f32>]) -> Vec<f32> {
+    let mut found = Vec::new();
+    for frame in frames {
+        model.advance(frame).unwrap();
+        found.extend_from_slice(model.raw_output());
+    }
+    found
+}
+
 #[test]
-fn onnx_runtime_agrees_over_50_recurrent_frames() {
+fn onnx_runtime_agrees_over_100_recurrent_frames() {
     // `just test` prepares an environment with tests/requirements.txt and names its interpreter here.
     let python = std::env::var("AUTOCHROME_PYTHON").unwrap_or_else(|_| "python3".into());
     let folder = tempfile::tempdir().unwrap();
     for kind in ["float", "int8"] {
         let mut ours = Colorizer::load(&model(kind)).unwrap();
-        let frames = lightness_feed(50, &ours);
+        let frames = lightness_feed(100, &ours);
         let bytes: Vec<u8> = frames.iter().flat_map(|f| &f.data).flat_map(|&v| contract::scaled_lightness(v).to_le_bytes()).collect();
         let (input, output) = (folder.path().join("frames.f32"), folder.path().join("logits.f32"));
         std::fs::write(&input, bytes).unwrap();
@@ -90,7 +104,7 @@ fn onnx_runtime_agrees_over_50_recurrent_frames() {
             .arg(root().join("tests/onnx_runtime.py"))
             .arg(model(kind))
             .args([&input, &output])
-            .arg("50")
+            .arg("100")
             .output()
             .unwrap();
         assert!(
@@ -100,16 +114,57 @@ fn onnx_runtime_agrees_over_50_recurrent_frames() {
         );
         let theirs: Vec<f32> =
             std::fs::read(&output).unwrap().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        let mut found = Vec::new();
-        for frame in &frames {
-            ours.advance(frame).unwrap();
-            found.extend_from_slice(ours.raw_output());
+        // The promised bar for int8, where the runtimes may round differently; float must be equal but for the order of sums.
+        let bar = if kind == "float" { 0.999_999 } else { 0.9998 };
+        let mut stock = Colorizer::load_as(&model(kind), STOCK).unwrap();
+        for (way, model) in [("fused", &mut ours), ("stock Tract", &mut stock)] {
+            let correlation = correlation(&logits(model, &frames), &theirs);
+            println!("{kind}, {way}: correlation of the logits {correlation}");
+            assert!(correlation >= bar, "{kind}, {way}: correlation {correlation}");
         }
-        let correlation = correlation(&found, &theirs);
-        // The promised bar for int8, where the two runtimes may round differently; float must be equal but for the order of sums.
-        let bar = if kind == "float" { 0.999_999 } else { 0.999 };
-        println!("{kind}: correlation of the logits {correlation}");
-        assert!(correlation >= bar, "{kind}: correlation {correlation}");
+    }
+}
+
+#[test]
+fn fused_and_stock_agree_over_100_recurrent_frames() {
+    let path = model("int8");
+    let (mut fused, mut stock) = (Colorizer::load(&path).unwrap(), Colorizer::load_as(&path, STOCK).unwrap());
+    let frames = lightness_feed(100, &fused);
+    let (found, expected) = (logits(&mut fused, &frames), logits(&mut stock, &frames));
+    let correlation = correlation(&found, &expected);
+    println!("correlation of the logits {correlation}");
+    assert!(correlation >= 0.9998, "{correlation}");
+    assert_eq!(fused.states().len(), stock.states().len());
+    assert!(stock.fused().convolutions.is_empty() && !fused.fused().convolutions.is_empty(), "they are run in two ways");
+}
+
+#[test]
+fn every_convolution_of_the_int8_file_is_fused_and_none_of_the_float_file() {
+    let (int8, mut float) = (Colorizer::load(&model("int8")).unwrap(), Colorizer::load(&model("float")).unwrap());
+    let found = int8.fused();
+    assert!(found.left.is_empty(), "left to Tract: {:?}", found.left);
+    assert!(!found.instruction_set.is_empty() && found.multiply_adds > 0 && found.weight_bytes > 0, "{found:?}");
+    let names = |names: &[String]| names.iter().cloned().collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(names(&found.convolutions).len(), found.convolutions.len(), "each once");
+    assert!(float.fused().convolutions.is_empty() && float.fused().instruction_set.is_empty());
+    assert_eq!(float.fused().left.len(), found.convolutions.len(), "the same network");
+    let frame = &lightness_feed(1, &float)[0];
+    assert!(float.step(frame).unwrap().a.data.iter().any(|a| a.abs() > 1.0), "it still colors");
+}
+
+#[test]
+fn threads_change_no_bit_of_a_picture() {
+    let frames = feed(6);
+    let mut expected = None;
+    for threads in 1..=3 {
+        let runtime = Runtime { threads: NonZeroUsize::new(threads).unwrap(), ..Runtime::default() };
+        let mut painter = Painter::new(Colorizer::load_as(&model("int8"), runtime).unwrap(), LumaRange::Full);
+        let mut paint = |frames: &[Plane<u8>]| frames.iter().map(|frame| painter.paint(frame.clone()).unwrap()).collect::<Vec<_>>();
+        let mut found = paint(&frames[..3]);
+        // A device loads models on one thread and runs them on another, and lets go of them on either.
+        found.extend(std::thread::scope(|scope| scope.spawn(|| paint(&frames[3..])).join().unwrap()));
+        std::thread::spawn(move || drop(painter)).join().unwrap();
+        assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{threads} threads give another picture");
     }
 }
 

@@ -94,7 +94,7 @@ fn every_address_answers_as_documented() {
     let picture = image::load_from_memory(&jpeg).unwrap();
     assert_eq!((status, picture.width(), picture.height()), (200, 640, 480));
     let state = state(&server);
-    for key in ["fps", "dropped", "skipped", "frames", "cuts", "saturation", "temperature", "width", "height", "age_ms"] {
+    for key in ["fps", "dropped", "skipped", "frames", "cuts", "saturation", "temperature", "width", "height", "threads", "age_ms"] {
         assert!(state[key].is_number(), "{key}: {state}");
     }
     for (key, value) in [("absent", "null"), ("access", "\"open\""), ("freeze", "false"), ("presets", "[]"), ("viewers", "0")] {
