@@ -1,4 +1,4 @@
-//! How often memory is asked for while frames are colored: once warm, by the runtime only.
+//! How often memory is asked for while frames are colored: once warm, by the runtime only, and hardly by it.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -65,7 +65,11 @@ fn frame(number: usize) -> Plane<u8> {
     Plane::from_vec(640, 480, (0..640 * 480).map(|i| ((i % 640 + 7 * number) / 5 ^ i / 640 / 3) as u8).collect())
 }
 
-/// The requests of one step of the shipped int8 model in Tract, with nothing of ours around it.
+/// What a step of the shipped int8 model may ask for: Tract's list of an operator's inputs is on the heap from five on, and each of the two recurrent
+/// cells ends in an operator of ours with so many.
+const STEP: u64 = 2;
+
+/// The requests of one step of the shipped int8 model in Tract, with nothing of ours around it or in it.
 fn bare_step() -> u64 {
     let proto = contract::parse(&std::fs::read(int8()).unwrap()).unwrap();
     let plan = tract_onnx::onnx().model_for_proto_model(&proto).unwrap().into_optimized().unwrap().into_runnable().unwrap();
@@ -88,13 +92,14 @@ fn bare_step() -> u64 {
 #[test]
 fn a_warm_painter_asks_for_no_memory_beside_the_runtime() {
     let bare = bare_step();
-    assert!(bare > 0, "the counter counts");
+    assert!(bare > 50 * STEP, "the counter counts, and Tract alone asks for memory for every operator: {bare}");
 
     let mut colorizer = Colorizer::load(&int8()).unwrap();
     let lightness = Plane::filled(colorizer.contract().width, colorizer.contract().height, 50.0);
     assert!(scaled_lightness(50.0) == 0.0);
     (0..3).for_each(|_| colorizer.advance(&lightness).unwrap());
-    assert_eq!(requests(|| colorizer.advance(&lightness).unwrap()), bare, "a step");
+    let bare = requests(|| colorizer.advance(&lightness).unwrap());
+    assert!(bare <= STEP, "a step asks {bare} times");
 
     let mut painter = Painter::new(colorizer, LumaRange::Full);
     let mut picture = Picture { luma: frame(0), ..Picture::default() };

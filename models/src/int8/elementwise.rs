@@ -339,8 +339,11 @@ struct Running {
 impl OpState for Running {
     fn eval(&mut self, _: &EvalContext, op: &dyn Op, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let op = op.downcast_ref::<Elementwise>().context("the state of another operator")?;
-        let views = inputs.iter().map(|input| input.try_as_plain_ram()).collect::<TractResult<TVec<_>>>()?;
-        let floats = views.iter().map(|view| view.as_slice::<f32>()).collect::<TractResult<TVec<_>>>()?;
+        // Chains have more inputs than a list of Tract's takes without asking for memory.
+        let mut floats = [&[][..]; STEPS_MAX];
+        for (floats, input) in floats.iter_mut().zip(&inputs) {
+            *floats = input.try_as_plain_ram()?.as_slice::<f32>()?;
+        }
         let output = self.output.free();
         let mut plain = Arc::get_mut(output).context("the output is free")?.try_as_plain_ram_mut()?;
         let to = plain.as_slice_mut::<f32>()?;
