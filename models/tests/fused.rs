@@ -679,3 +679,15 @@ fn any_scales_give_the_same_bytes_but_for_neighbors() {
     println!("{others} of {values} bytes are their neighbors");
     assert!(others * 1000 < values, "{others} of {values}");
 }
+
+#[test]
+fn no_number_of_threads_brings_a_step_to_a_halt() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("autochrome-192x144-int8.onnx");
+    for threads in [3, 5, 8] {
+        let runtime = Runtime { threads: NonZeroUsize::new(threads).unwrap(), ..Runtime::default() };
+        let mut model = Colorizer::load_as(&path, runtime).unwrap();
+        assert_eq!(model.threads().get(), threads);
+        let lightness = Plane::filled(model.contract().width, model.contract().height, 60.0);
+        (0..20).for_each(|_| model.advance(&lightness).unwrap());
+    }
+}
