@@ -1,7 +1,8 @@
 //! The threads that share a step.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -56,8 +57,13 @@ impl Crew {
 
 /// Works on what the pool has, until it is over.
 fn look_for_work(over: &AtomicBool) {
+    work_until(|| over.load(Ordering::Acquire));
+}
+
+/// Works on what the pool has until `done`, without sleeping.
+fn work_until(done: impl Fn() -> bool) {
     let mut idle = 0_u32;
-    while !over.load(Ordering::Acquire) {
+    while !done() {
         if rayon::yield_now() == Some(rayon::Yield::Executed) {
             idle = 0;
         } else if idle < 2_000 {
@@ -67,6 +73,48 @@ fn look_for_work(over: &AtomicBool) {
             // A thread that has a frame to read or a picture to send goes first.
             std::thread::yield_now();
         }
+    }
+}
+
+/// Does `work` on all of `items`, of which each has `size` elements of `output` (the last may have fewer), with up to `threads` threads of the pool
+/// that this runs in.
+///
+/// `rayon::join` would do, but a thread that waits in it falls asleep within microseconds, and a layer's halves are never done at the same time.
+pub(crate) fn share<T: Send>(
+    threads: usize,
+    items: Range<usize>,
+    size: usize,
+    output: &mut [T],
+    work: &(impl Fn(Range<usize>, &mut [T]) + Sync),
+) {
+    let parts = threads.min(items.len());
+    if parts < 2 {
+        return work(items, output);
+    }
+    let left = AtomicUsize::new(parts - 1);
+    let end = |part: usize| items.start + items.len() * part / parts;
+    rayon::scope(|scope| {
+        let (own, mut rest) = output.split_at_mut((end(1) - items.start) * size);
+        for part in 1..parts {
+            let range = end(part)..end(part + 1);
+            let (here, further) = rest.split_at_mut((range.len() * size).min(rest.len()));
+            rest = further;
+            scope.spawn(|_| {
+                let _done = Done(&left);
+                work(range, here);
+            });
+        }
+        work(items.start..end(1), own);
+        work_until(|| left.load(Ordering::Acquire) == 0);
+    });
+}
+
+/// Counts a part as done, even if it panics.
+struct Done<'a>(&'a AtomicUsize);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -112,6 +160,27 @@ mod tests {
     }
 
     #[test]
+    fn every_item_is_done_once_by_whoever_takes_it() {
+        for threads in [1, 2, 3, 7] {
+            let crew = Crew::new(NonZeroUsize::new(threads).unwrap()).unwrap();
+            for items in [0, 1, 2, 5, 100] {
+                // The last item has only one of its three elements.
+                let mut output = vec![0; (items * 3_usize).saturating_sub(2)];
+                let add = |range: Range<usize>, part: &mut [u8]| {
+                    assert_eq!(part.len(), (range.len() * 3).min(part.len()));
+                    part.iter_mut().for_each(|element| *element += 1);
+                };
+                let mut work = || share(threads, 0..items, 3, &mut output, &add);
+                match &crew {
+                    Some(crew) => crew.run(work),
+                    None => work(),
+                }
+                assert!(output.iter().all(|&element| element == 1), "{threads} threads, {items} items: {output:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_panic_in_a_step_comes_out_and_the_next_step_runs() {
         let crew = crew(3);
         for panicking in 0..3 {
@@ -126,6 +195,9 @@ mod tests {
                 })
             }));
             assert!(caught.is_err(), "the panic in part {panicking} is lost");
+            let caught =
+                catch_unwind(AssertUnwindSafe(|| crew.run(|| share(3, 0..3, 1, &mut [0; 3], &|range, _| drop(bad(range.start as u64))))));
+            assert!(caught.is_err(), "the panic in a shared part {panicking} is lost");
             assert_eq!(crew.run(|| sum(0, 100)), 4950);
         }
     }

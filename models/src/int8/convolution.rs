@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
+use crate::crew::share;
+
 use super::kernels::{self, BLOCK, InstructionSet, QUAD, Quantizing, READINGS_MAX, Reading, Residual, Weights, Writing};
 use super::layout::{Layout, Recycled};
 use super::reading::{self, View};
@@ -217,17 +219,6 @@ impl Int8Convolution {
             }
         }
     }
-}
-
-/// Does `work` on all of `items`, of which each has `size` elements of `output` (the last may have fewer), with up to `threads` threads.
-fn share<T: Send>(threads: usize, items: Range<usize>, size: usize, output: &mut [T], work: &(impl Fn(Range<usize>, &mut [T]) + Sync)) {
-    if threads < 2 || items.len() < 2 {
-        return work(items, output);
-    }
-    let here = threads / 2;
-    let middle = items.start + items.len() * here / threads;
-    let (first, second) = output.split_at_mut((middle - items.start) * size);
-    rayon::join(|| share(here, items.start..middle, size, first, work), || share(threads - here, middle..items.end, size, second, work));
 }
 
 impl Op for Int8Convolution {
