@@ -27,7 +27,7 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Steps between evaluations.
     pub evaluate_every: u64,
-    /// A checkpoint whose weights the run starts from (fine-tuning), if any.
+    /// What the run starts from (fine-tuning), if anything: a checkpoint, or a float ONNX file of the same bins and widths.
     pub start_from: Option<PathBuf>,
     /// Decoupled weight decay; biases and normalization have none.
     pub weight_decay: f32,

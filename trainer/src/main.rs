@@ -1,4 +1,4 @@
-//! `autochrome-trainer`: pack, train, resume, eval, export.
+//! `autochrome-trainer`: pack, train, resume, eval, export, resize.
 
 mod terminal;
 
@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use autochrome_model::{Colorizer, LumaRange, Painter};
+use autochrome_model::{Colorizer, LumaRange, Painter, contract};
 use autochrome_trainer::config::RunConfig;
 use autochrome_trainer::data::pack::{InputKind, PackConfig, PackInput, pack};
 use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::data::split::Split;
-use autochrome_trainer::export::{self, Provenance};
+use autochrome_trainer::export::{self, Exported, Provenance};
 use autochrome_trainer::{checkpoint, evaluate, nets, train};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -66,7 +66,7 @@ enum Verb {
         /// Steps, in place of the configuration's.
         #[arg(long)]
         steps: Option<u64>,
-        /// A checkpoint whose weights to start from, in place of the configuration's.
+        /// A checkpoint or a float ONNX file whose weights to start from, in place of the configuration's.
         #[arg(long)]
         start_from: Option<PathBuf>,
     },
@@ -131,6 +131,28 @@ enum Verb {
         #[arg(long)]
         float_only: bool,
     },
+    /// Writes a float ONNX file for another input size, with the same weights, and an int8 file that is calibrated anew.
+    Resize {
+        /// The float file.
+        float: PathBuf,
+        /// The new input size, as WIDTHxHEIGHT; multiples of 16.
+        #[arg(long, value_parser = size)]
+        size: [usize; 2],
+        /// The packed set to calibrate and to compare on.
+        #[arg(long)]
+        data: PathBuf,
+        /// The folder for the files.
+        #[arg(long, default_value = ".")]
+        out: PathBuf,
+        /// The name in front of the size, in place of the old one.
+        #[arg(long)]
+        name: Option<String>,
+    },
+}
+
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let sides = text.split_once('x').and_then(|(width, height)| Some([width.parse().ok()?, height.parse().ok()?]));
+    sides.ok_or_else(|| "a size is WIDTHxHEIGHT, such as 256x192".into())
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -235,14 +257,24 @@ fn run(verb: Verb) -> anyhow::Result<()> {
                 return Ok(());
             }
             let data = data.map_or_else(|| train::data_of(&run), Ok)?;
-            let exported = export::export(&net, &config, &Arc::new(PackedSet::open(&data)?), &provenance, &out)?;
-            println!("{}", exported.float.display());
-            println!("{}", exported.int8.display());
-            println!("Tract against Burn: {}", serde_json::to_string(&exported.parity)?);
-            println!("int8 against float: {}", serde_json::to_string(&exported.quantization)?);
-            Ok(())
+            let (exported, parity) = export::export(&net, &config, &Arc::new(PackedSet::open(&data)?), &provenance, &out)?;
+            println!("Tract against Burn: {}", serde_json::to_string(&parity)?);
+            tell(&exported)
+        }
+        Verb::Resize { float, size, data, out, name } => {
+            let what = || format!("resize {}", float.display());
+            let model = contract::parse(&std::fs::read(&float).with_context(what)?).with_context(what)?;
+            let pack = Arc::new(PackedSet::open(&data)?);
+            tell(&export::resize(&model, size, name.as_deref(), &pack, &out).with_context(what)?)
         }
     }
+}
+
+fn tell(exported: &Exported) -> anyhow::Result<()> {
+    println!("{}", exported.float.display());
+    println!("{}", exported.int8.display());
+    println!("int8 against float: {}", serde_json::to_string(&exported.quantization)?);
+    Ok(())
 }
 
 fn pack_input(text: &str) -> anyhow::Result<PackInput> {

@@ -33,6 +33,8 @@ impl Default for NetConfig {
 
 /// The input's sides must be multiples of this.
 pub const SIDE_MULTIPLE: usize = 16;
+/// The epsilon of every batch normalization.
+pub const NORM_EPSILON: f64 = 1e-5;
 /// The output's resolution is the input's divided by this.
 pub const OUTPUT_STRIDE: usize = 4;
 
@@ -57,7 +59,7 @@ pub struct Stage {
 
 impl Stage {
     fn new(from: usize, to: usize, stride: usize, device: &Device) -> Self {
-        Self { conv: conv3x3(from, to, stride, false, device), norm: BatchNormConfig::new(to).init(device) }
+        Self { conv: conv3x3(from, to, stride, false, device), norm: BatchNormConfig::new(to).with_epsilon(NORM_EPSILON).init(device) }
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -145,7 +147,7 @@ pub struct Residual {
 
 impl Residual {
     fn new(channels: usize, device: &Device) -> Self {
-        let mut norm: BatchNorm = BatchNormConfig::new(channels).init(device);
+        let mut norm: BatchNorm = BatchNormConfig::new(channels).with_epsilon(NORM_EPSILON).init(device);
         // Starts as the identity (Goyal et al. 2017): the block grows in only where it helps.
         norm.gamma = Param::from_data(TensorData::zeros::<f32, _>([channels]), device);
         Self { first: Stage::new(channels, channels, 1, device), conv: conv3x3(channels, channels, 1, false, device), norm }
