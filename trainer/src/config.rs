@@ -132,3 +132,36 @@ impl RunConfig {
         }
     }
 }
+
+/// How large a network is and at which sizes it looks at pictures, apart from how it is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SizeConfig {
+    /// The model's name, without its input size.
+    pub name: String,
+    /// The exported model's input size, width and height.
+    pub input_size: [usize; 2],
+    /// The size of the crops that it is trained on, width and height.
+    pub training_size: [usize; 2],
+    /// The network.
+    pub net: NetConfig,
+}
+
+impl SizeConfig {
+    /// Reads a file such as `configs/sizes/large.toml`.
+    ///
+    /// # Errors
+    /// If it cannot be read, holds an unknown key, or lacks one.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read the size {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("read the size {}", path.display()))
+    }
+
+    /// Puts this size in place of `config`'s.
+    pub fn apply(self, config: &mut RunConfig) {
+        config.name = self.name;
+        config.input_size = self.input_size;
+        [config.data.width, config.data.height] = self.training_size;
+        config.net = self.net;
+    }
+}

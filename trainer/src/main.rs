@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use autochrome_model::{Colorizer, LumaRange, Painter, contract};
-use autochrome_trainer::config::RunConfig;
+use autochrome_trainer::config::{RunConfig, SizeConfig};
 use autochrome_trainer::data::pack::{InputKind, PackConfig, PackInput, pack};
 use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::data::split::Split;
@@ -60,6 +60,9 @@ enum Verb {
         /// The new run's folder.
         #[arg(long)]
         run: PathBuf,
+        /// A file with another network and input size, in place of the configuration's.
+        #[arg(long)]
+        size: Option<PathBuf>,
         /// Where to compute.
         #[arg(long, value_enum, default_value_t)]
         device: DeviceChoice,
@@ -222,8 +225,12 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             );
             Ok(())
         }
-        Verb::Train { config, data, run, device, steps, start_from } => {
+        Verb::Train { config, data, run, size, device, steps, start_from } => {
             let mut config = RunConfig::read(&config)?;
+            if let Some(file) = size {
+                SizeConfig::read(&file)?.apply(&mut config);
+                config.check().with_context(|| format!("the size {}", file.display()))?;
+            }
             config.steps = steps.unwrap_or(config.steps);
             config.start_from = start_from.or(config.start_from);
             let mut watcher = terminal::Terminal::new();
@@ -274,6 +281,7 @@ fn tell(exported: &Exported) -> anyhow::Result<()> {
     println!("{}", exported.float.display());
     println!("{}", exported.int8.display());
     println!("int8 against float: {}", serde_json::to_string(&exported.quantization)?);
+    println!("{:.1} M multiply-adds a frame", exported.multiply_adds as f64 / 1e6);
     Ok(())
 }
 

@@ -238,3 +238,40 @@ fn twice(x: Tensor<4>) -> Tensor<4> {
     let [_, _, h, w] = x.dims();
     interpolate(x, InterpolateOptions::new(InterpolateMode::Nearest).with_output_size([2 * h, 2 * w]))
 }
+
+#[cfg(test)]
+pub(crate) mod test_nets {
+    use burn::module::ModuleMapper;
+
+    use super::*;
+
+    /// A network on a plain device whose every parameter and statistic is of an ordinary size but none is at its beginning: as if it had been trained.
+    pub(crate) fn settled(config: &NetConfig, bins: usize, seed: u64) -> RecurrentUNet {
+        struct Stir(Vec<String>);
+        impl ModuleMapper for Stir {
+            fn enter_module(&mut self, name: &str, _container_type: &str) {
+                self.0.push(name.to_owned());
+            }
+
+            fn exit_module(&mut self, _name: &str, _container_type: &str) {
+                self.0.pop();
+            }
+
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                let drawn = |shift: f64, scale: f64| {
+                    param.clone().map(|old| old.random_like(burn::tensor::Distribution::Uniform(shift - scale, shift + scale)))
+                };
+                match self.0.last().map(String::as_str) {
+                    Some("gamma" | "running_var") => drawn(1.0, 0.5),
+                    Some("beta" | "bias" | "running_mean") => drawn(0.0, 0.3),
+                    // The head's first weights are too small to tell one network from another.
+                    _ if self.0.first().is_some_and(|name| name == "head") => drawn(0.0, 0.5),
+                    _ => param,
+                }
+            }
+        }
+        let device = Device::flex();
+        device.seed(seed);
+        RecurrentUNet::new(config, bins, &device).map(&mut Stir(Vec::new()))
+    }
+}

@@ -185,3 +185,133 @@ impl ModuleMapper for Fill {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use std::sync::Arc;
+
+    use autochrome_model::{Colorizer, Plane};
+    use burn::tensor::Device;
+    use prost::Message;
+
+    use super::*;
+    use crate::data::lanes::LaneConfig;
+    use crate::data::shard::test_sets::small_set;
+    use crate::data::split::Split;
+    use crate::export::{Provenance, float_model};
+    use crate::nets::{NetConfig, test_nets::settled};
+
+    fn config() -> RunConfig {
+        let net = NetConfig { widths: [4, 6, 8, 12], deep_blocks: 1, head_width: 6 };
+        RunConfig { input_size: [48, 32], net, ..RunConfig::default() }
+    }
+
+    fn lanes(folder: &Path) -> Lanes {
+        let data = LaneConfig { lanes: 1, chunk_frames: 2, chunks_per_item: 2, width: 32, height: 32, ..LaneConfig::default() };
+        Lanes::new(Arc::new(small_set(folder)), Split::Train, data).unwrap()
+    }
+
+    fn exported(net: &RecurrentUNet, config: &RunConfig) -> ModelProto {
+        float_model(net, config, &Provenance { training: "made up".into(), license: "none".into() }).unwrap()
+    }
+
+    fn trained(config: &RunConfig) -> ModelProto {
+        exported(&settled(&config.net, config.centers().unwrap().len(), 7), config)
+    }
+
+    fn fresh(config: &RunConfig, device: &Device) -> RecurrentUNet {
+        RecurrentUNet::new(&config.net, config.centers().unwrap().len(), device)
+    }
+
+    /// The greatest difference of a logit or a state over a few frames.
+    fn difference(found: &ModelProto, expected: &ModelProto) -> f32 {
+        let mut both = [found, expected].map(|model| Colorizer::from_proto("it", model).unwrap());
+        let mut worst = 0.0_f32;
+        for frame in 0..4 {
+            let value = |i: usize| 50.0 + 45.0 * ((i % 48) as f32 / 7.0 + (i / 48) as f32 / 5.0 + frame as f32).sin();
+            let plane = Plane::from_vec(48, 32, (0..48 * 32).map(value).collect());
+            both.iter_mut().for_each(|colorizer| colorizer.advance(&plane).unwrap());
+            let [found, expected] = &both;
+            let values = |colorizer: &Colorizer| -> Vec<f32> {
+                colorizer.raw_output().iter().copied().chain(colorizer.states().iter().flat_map(|s| s.iter().copied())).collect()
+            };
+            worst = values(found).iter().zip(values(expected)).map(|(f, e)| (f - e).abs()).fold(worst, f32::max);
+        }
+        worst
+    }
+
+    #[test]
+    fn a_network_that_starts_from_a_file_computes_what_the_file_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let lanes = lanes(folder.path());
+        let file = trained(&config());
+        assert!(difference(&exported(&fresh(&config(), &Device::flex()), &config()), &file) > 0.1, "any network would pass");
+        // With residual blocks that the file has not, too: they add nothing yet.
+        for deep_blocks in [1, 3] {
+            let mut config = config();
+            config.net.deep_blocks = deep_blocks;
+            let device = Device::flex().autodiff();
+            let net = load_model(fresh(&config, &device), &file, &config, &lanes).unwrap();
+            let error = difference(&exported(&net.valid(), &config), &file);
+            assert!(error <= 1e-4, "{deep_blocks} blocks: {error}");
+        }
+    }
+
+    #[test]
+    fn training_starts_from_the_files_function_and_reaches_every_weight() {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, lanes) = (config(), lanes(folder.path()));
+        let device = Device::flex().autodiff();
+        let net = load_model(fresh(&config, &device), &trained(&config), &config, &lanes).unwrap();
+        let mut planes = Vec::new();
+        for number in 0..64 {
+            planes.extend(lanes.chunk(number).lightness);
+        }
+        let frames = planes.len() / (32 * 32);
+        let run = |net: &RecurrentUNet, device: &Device| {
+            let lightness = Tensor::from_data(TensorData::new(planes.clone(), [frames, 1, 32, 32]), device);
+            net.forward(lightness, RecurrentUNet::zero_states(&config.net, frames, 32, 32, device)).0
+        };
+        let values = |tensor: Tensor<4>| tensor.into_data().try_into_vec::<f32>().unwrap();
+        let plain = values(run(&net.valid(), &Device::flex()));
+        // In training the normalization takes the batch's statistics; measured on such data, they are nearly those that were put in.
+        let logits = run(&net, &device);
+        let training = values(logits.clone().inner());
+        let mean = plain.iter().sum::<f32>() / plain.len() as f32;
+        let deviation = |of: &dyn Fn(usize) -> f32| (0..plain.len()).map(|i| f64::from(of(i)).powi(2)).sum::<f64>().sqrt();
+        let share = deviation(&|i| training[i] - plain[i]) / deviation(&|i| plain[i] - mean);
+        assert!(share < 0.3, "{share} of the logits' deviation");
+        let gradients = burn::optim::GradientsParams::from_grads(logits.square().mean().backward(), &net);
+        // 12 convolutions with a gamma and a beta, two cells of four convolutions and two biases, the head.
+        assert_eq!(gradients.len(), 12 * 3 + 2 * 6 + 2, "a parameter gets no gradient, or a statistic does");
+    }
+
+    #[test]
+    fn files_of_other_networks_are_refused_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let lanes = lanes(folder.path());
+        let refused = |file: &ModelProto, change: &dyn Fn(&mut RunConfig)| {
+            let mut config = config();
+            change(&mut config);
+            format!("{:#}", load_model(fresh(&config, &Device::flex()), file, &config, &lanes).unwrap_err())
+        };
+        let file = trained(&config());
+        let said = refused(&file, &|c| c.net.widths = [4, 8, 8, 12]);
+        assert!(said.contains("\"to_quarter.conv.weight\" is [6, 4, 3, 3], and [8, 4, 3, 3]"), "{said}");
+        let said = refused(&file, &|c| c.net.deep_blocks = 0);
+        assert!(said.contains("\"deep.0.") && said.contains("net.deep_blocks = 0"), "{said}");
+        let said = refused(&file, &|c| c.bins = "zhang-313".into());
+        assert!(said.contains("zhang-313"), "{said}");
+        let mut renamed = file.clone();
+        let graph = renamed.graph.as_mut().unwrap();
+        let names = graph.initializer.iter_mut().map(|t| &mut t.name).chain(graph.node.iter_mut().flat_map(|n| &mut n.input));
+        names.filter(|name| *name == "head.weight").for_each(|name| *name = "other.weight".into());
+        assert!(refused(&renamed, &|_| {}).contains("head.weight"));
+        // From the file, as the command line does it: what was wanted of which file stands in front.
+        let path = folder.path().join("file.onnx");
+        std::fs::write(&path, &file.encode_to_vec()[..1000]).unwrap();
+        let said = format!("{:#}", load(fresh(&config(), &Device::flex()), &path, &config(), &lanes).unwrap_err());
+        assert!(said.starts_with("start from") && said.contains("file.onnx"), "{said}");
+    }
+}

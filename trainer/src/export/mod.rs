@@ -4,6 +4,7 @@
 //! -> quantize (ONNX to ONNX, int8 QDQ) -> verify (Tract against Burn, int8 against float).
 
 pub mod calibrate;
+pub mod cost;
 pub mod fold;
 pub mod quantize;
 pub mod resize;
@@ -45,6 +46,8 @@ pub struct Exported {
     pub int8: PathBuf,
     /// int8 against float, in Tract.
     pub quantization: verify::Drift,
+    /// Multiply-adds of a frame.
+    pub multiply_adds: u64,
 }
 
 /// The float file of `net` (on a plain device) as ONNX: traced, named, folded, with its card.
@@ -133,8 +136,9 @@ fn quantize_and_write(float: &ModelProto, config: &RunConfig, pack: &Arc<PackedS
     for (path, bytes) in &files {
         checkpoint::write_atomically(path, bytes)?;
     }
+    let multiply_adds = cost::multiply_adds(float)?;
     let [(float, _), (int8, _)] = files;
-    Ok(Exported { float, int8, quantization })
+    Ok(Exported { float, int8, quantization, multiply_adds })
 }
 
 /// Lightness planes (scaled, H W values each) of the split's clips one after the other, looped to `frames`: the recurrent test feed. A set

@@ -101,3 +101,71 @@ fn resize_slice(
     graph.initializer.push(tensor(ends, &[4], INT64, sizes.iter().flat_map(|v| v.to_le_bytes()).collect()));
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use autochrome_model::{Colorizer, Plane};
+
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::export::{Provenance, float_model};
+    use crate::nets::{NetConfig, test_nets::settled};
+
+    fn small() -> (RunConfig, crate::nets::RecurrentUNet) {
+        let net = NetConfig { widths: [4, 6, 8, 12], deep_blocks: 1, head_width: 6 };
+        let config = RunConfig { input_size: [48, 32], net, ..RunConfig::default() };
+        let bins = config.centers().unwrap().len();
+        (config.clone(), settled(&config.net, bins, 5))
+    }
+
+    fn provenance() -> Provenance {
+        Provenance { training: "made up".into(), license: "none".into() }
+    }
+
+    /// Logits and states of a few frames, the state carried.
+    fn outputs(model: &ModelProto) -> Vec<f32> {
+        let mut colorizer = Colorizer::from_proto("it", model).unwrap();
+        let (width, height) = (colorizer.contract().width, colorizer.contract().height);
+        let mut all = Vec::new();
+        for frame in 0..4 {
+            let value = |i: usize| 50.0 + 45.0 * ((i % width) as f32 / 7.0 + (i / width) as f32 / 5.0 + frame as f32).sin();
+            colorizer.advance(&Plane::from_vec(width, height, (0..width * height).map(value).collect())).unwrap();
+            all.extend_from_slice(colorizer.raw_output());
+            all.extend(colorizer.states().iter().flat_map(|state| state.iter().copied()));
+        }
+        all
+    }
+
+    #[test]
+    fn a_resized_file_computes_what_its_weights_traced_at_that_size_do() {
+        let (config, net) = small();
+        let float = float_model(&net, &config, &provenance()).unwrap();
+        for size in [[80, 32], [32, 64], [48, 32]] {
+            let resized = at_size(&float, size[0], size[1]).unwrap();
+            let promise = contract::check(&resized).unwrap();
+            assert_eq!((promise.width, promise.height), (size[0], size[1]));
+            assert_eq!((promise.output_width, promise.output_height), (size[0] / 4, size[1] / 4));
+            let traced = float_model(&net, &RunConfig { input_size: size, ..config.clone() }, &provenance()).unwrap();
+            let (found, expected) = (outputs(&resized), outputs(&traced));
+            assert_eq!(found.len(), expected.len());
+            let error = found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
+            assert!(error <= 1e-5, "{size:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_files_that_cannot_be_are_refused() {
+        let (config, net) = small();
+        let float = float_model(&net, &config, &provenance()).unwrap();
+        let refused = |model: &ModelProto, width, height| format!("{:#}", at_size(model, width, height).unwrap_err());
+        assert!(refused(&float, 50, 32).contains("multiple of 16"));
+        assert!(refused(&float, 0, 32).contains("multiple of 16"));
+        assert!(refused(&float, 16_000, 16_000).contains("lightness"), "{}", refused(&float, 16_000, 16_000));
+        let mut strange = float.clone();
+        strange.graph.as_mut().unwrap().node.iter_mut().find(|node| node.op_type == "Tanh").unwrap().op_type = "Reshape".into();
+        assert!(refused(&strange, 64, 32).contains("Reshape"));
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/autochrome-192x144-int8.onnx");
+        assert!(refused(&contract::parse(&std::fs::read(shipped).unwrap()).unwrap(), 64, 32).contains("int8"));
+    }
+}
