@@ -13,7 +13,7 @@ use autochrome_trainer::config::{RunConfig, SizeConfig};
 use autochrome_trainer::data::pack::{InputKind, PackConfig, PackInput, pack};
 use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::data::split::Split;
-use autochrome_trainer::export::{self, Exported, Provenance};
+use autochrome_trainer::export::{self, CardChanges, Exported, Provenance};
 use autochrome_trainer::{checkpoint, evaluate, nets, train};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -150,6 +150,12 @@ enum Verb {
         /// The name in front of the size, in place of the old one.
         #[arg(long)]
         name: Option<String>,
+        /// The default decoding temperature, in place of the old one.
+        #[arg(long)]
+        temperature: Option<f32>,
+        /// The default factor on ab, in place of the old one: from the same weights a larger input gives stronger colors.
+        #[arg(long)]
+        saturation: Option<f32>,
     },
 }
 
@@ -268,11 +274,12 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             println!("Tract against Burn: {}", serde_json::to_string(&parity)?);
             tell(&exported)
         }
-        Verb::Resize { float, size, data, out, name } => {
+        Verb::Resize { float, size, data, out, name, temperature, saturation } => {
             let what = || format!("resize {}", float.display());
             let model = contract::parse(&std::fs::read(&float).with_context(what)?).with_context(what)?;
             let pack = Arc::new(PackedSet::open(&data)?);
-            tell(&export::resize(&model, size, name.as_deref(), &pack, &out).with_context(what)?)
+            let changes = CardChanges { name, temperature, saturation };
+            tell(&export::resize(&model, size, &changes, &pack, &out).with_context(what)?)
         }
     }
 }

@@ -126,12 +126,20 @@ fn a_killed_run_resumes_to_the_same_losses_and_its_export_loads() {
         assert!(parity[key].as_f64().unwrap() <= 1e-4, "{parity}");
     }
     let float = folder.path().join("small-48x32-float.onnx");
-    let said =
-        ended_well(trainer().arg("resize").arg(&float).args(["--size", "64x48", "--data"]).arg(&pack).arg("--out").arg(folder.path()));
+    let said = ended_well(
+        trainer()
+            .arg("resize")
+            .arg(&float)
+            .args(["--size", "64x48", "--saturation", "0.9", "--data"])
+            .arg(&pack)
+            .arg("--out")
+            .arg(folder.path()),
+    );
     for (file, quantized) in [("small-64x48-float.onnx", false), ("small-64x48-int8.onnx", true)] {
         let model = Colorizer::load(&folder.path().join(file)).unwrap();
         let found = model.contract();
         assert_eq!((found.width, found.height, found.quantized), (64, 48, quantized), "{said}");
+        assert_eq!((found.card.name.as_str(), found.card.saturation, found.card.temperature), ("small-64x48", 0.9, 0.8));
         assert!(found.card.training.contains("small-48x32, trained for 48x32, at 64x48 without further training"), "{:?}", found.card);
     }
     // Another size of network, which the file's weights do not fit; then the one they do, with one more block.

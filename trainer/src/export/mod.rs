@@ -50,6 +50,17 @@ pub struct Exported {
     pub multiply_adds: u64,
 }
 
+/// What a resized file's card says in place of its parent's; `None` keeps it.
+#[derive(Clone, Debug, Default)]
+pub struct CardChanges {
+    /// The name in front of the size.
+    pub name: Option<String>,
+    /// The default decoding temperature.
+    pub temperature: Option<f32>,
+    /// The default factor on ab. A larger input gives stronger colors from the same weights.
+    pub saturation: Option<f32>,
+}
+
 /// The float file of `net` (on a plain device) as ONNX: traced, named, folded, with its card.
 ///
 /// # Errors
@@ -91,14 +102,14 @@ pub fn export(
 }
 
 /// Writes the float model `float` for an input of `width` x `height` into `folder`, with the same weights, as [`export`] would: two files,
-/// the int8 one calibrated anew. Its name is `name`, or the old one, and the new size.
+/// the int8 one calibrated anew.
 ///
 /// # Errors
 /// If the size or the model cannot be (see [`resize::at_size`]), a stage fails, or a file cannot be written.
 pub fn resize(
     float: &ModelProto,
     [width, height]: [usize; 2],
-    name: Option<&str>,
+    changes: &CardChanges,
     pack: &Arc<PackedSet>,
     folder: &Path,
 ) -> anyhow::Result<Exported> {
@@ -106,11 +117,15 @@ pub fn resize(
     let old_size = format!("{}x{}", old.width, old.height);
     let mut resized = resize::at_size(float, width, height)?;
     let mut card = old.card;
-    let name = name.unwrap_or_else(|| card.name.strip_suffix(&format!("-{old_size}")).unwrap_or(&card.name));
+    let name = card.name.strip_suffix(&format!("-{old_size}")).unwrap_or(&card.name);
+    let name = format!("{}-{width}x{height}", changes.name.as_deref().unwrap_or(name));
     card.training =
         format!("the weights of {}, trained for {old_size}, at {width}x{height} without further training: {}", card.name, card.training);
-    card.name = format!("{name}-{width}x{height}");
+    card.name = name;
+    card.temperature = changes.temperature.unwrap_or(card.temperature);
+    card.saturation = changes.saturation.unwrap_or(card.saturation);
     contract::write_card(&mut resized, &card);
+    contract::check(&resized).context("the resized model breaks the contract")?;
     let config = RunConfig { input_size: [width, height], ..RunConfig::default() };
     quantize_and_write(&resized, &config, pack, folder)
 }
