@@ -72,14 +72,19 @@ fn moments(float: &ModelProto, lanes: &Lanes) -> anyhow::Result<HashMap<String, 
         .node
         .iter()
         .filter(|node| node.op_type == "Conv")
-        .map(|node| Ok((node.output[0].as_str(), (node.input[1].as_str(), initializer(graph, &node.input[1])?.dims[0] as usize))))
+        .map(|node| {
+            Ok((
+                node.output[0].as_str(),
+                (node.input[1].as_str(), initializer(graph, &node.input[1])?.dims.first().map_or(1, |&d| d as usize)),
+            ))
+        })
         .collect::<anyhow::Result<_>>()?;
     let mut sums: HashMap<String, (f64, Vec<[f64; 2]>)> = HashMap::new();
     let chunks = FRAMES.div_ceil(lanes.config().chunk_frames) as u64;
     calibrate::watch(float, lanes, chunks, &mut |name, values| {
         let Some((weight, channels)) = convs.get(name) else { return };
         let (count, sums) = sums.entry((*weight).to_owned()).or_insert_with(|| (0.0, vec![[0.0; 2]; *channels]));
-        let pixels = values.len() / channels;
+        let pixels = (values.len() / (*channels).max(1)).max(1);
         *count += pixels as f64;
         for (sum, values) in sums.iter_mut().zip(values.chunks_exact(pixels)) {
             for &v in values {
@@ -99,7 +104,13 @@ fn parameters(model: &ModelProto, moments: &HashMap<String, Vec<[f64; 2]>>) -> a
     let graph = model.graph.as_ref().context("it has no graph")?;
     let read = |name: &str| -> anyhow::Result<Values> {
         let tensor = initializer(graph, name)?;
-        Ok((tensor.dims.iter().map(|&d| d as usize).collect(), tensor_floats(tensor)?))
+        let (dims, values): (Vec<usize>, _) = (tensor.dims.iter().map(|&d| d as usize).collect(), tensor_floats(tensor)?);
+        ensure!(
+            values.len() == dims.iter().product::<usize>() && !values.is_empty() && !dims.is_empty(),
+            "{name:?} is {dims:?} and holds {} values",
+            values.len()
+        );
+        Ok((dims, values))
     };
     let mut all = HashMap::new();
     for node in graph.node.iter().filter(|node| node.op_type == "Conv") {
@@ -117,9 +128,10 @@ fn parameters(model: &ModelProto, moments: &HashMap<String, Vec<[f64; 2]>>) -> a
         let (_, bias) = bias.with_context(|| format!("{name:?} has no bias; its normalization was not folded"))?;
         let moments = moments.get(name).with_context(|| format!("{name:?} was not measured"))?;
         let channels = dims[0];
+        let filter_len = weight.len() / channels;
         ensure!(bias.len() == channels && moments.len() == channels, "{name:?} is {dims:?}; its bias has {} values", bias.len());
         let mut norm: [Vec<f32>; 4] = Default::default();
-        for (channel, filter) in weight.chunks_exact_mut(weight_len(&dims)).enumerate() {
+        for (channel, filter) in weight.chunks_exact_mut(filter_len).enumerate() {
             let length = filter.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
             let factor = if length > 0.0 { FILTER_NORM / length } else { 1.0 };
             filter.iter_mut().for_each(|v| *v = (f64::from(*v) * factor) as f32);
@@ -138,10 +150,6 @@ fn parameters(model: &ModelProto, moments: &HashMap<String, Vec<[f64; 2]>>) -> a
         }
     }
     Ok(all)
-}
-
-fn weight_len(dims: &[usize]) -> usize {
-    dims[1..].iter().product::<usize>().max(1)
 }
 
 /// Puts values where their paths say.
