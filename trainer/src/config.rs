@@ -165,3 +165,38 @@ impl SizeConfig {
         config.net = self.net;
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use autochrome_model::contract;
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::export::{Provenance, float_model};
+    use crate::nets::RecurrentUNet;
+
+    #[test]
+    fn each_size_costs_what_its_file_says() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/sizes");
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let file = entry.unwrap().path();
+            let mut config = RunConfig::default();
+            SizeConfig::read(&file).unwrap().apply(&mut config);
+            config.check().unwrap();
+            let net = RecurrentUNet::new(&config.net, config.centers().unwrap().len(), &Device::flex());
+            let provenance = Provenance { training: "none".into(), license: "none".into() };
+            let counted = contract::check(&float_model(&net, &config, &provenance).unwrap()).unwrap().multiply_adds as f64 / 1e9;
+            let text = std::fs::read_to_string(&file).unwrap();
+            let said: f64 = text.strip_prefix("# ").and_then(|t| t.split_once(" G multiply-adds")).unwrap().0.parse().unwrap();
+            assert!((counted / said - 1.0).abs() < 0.03, "{}: {counted} G, it says {said}", file.display());
+            found.push(said);
+        }
+        found.sort_by(f64::total_cmp);
+        for (said, wanted) in found.iter().zip([0.15, 0.45, 1.5]) {
+            assert!((said / wanted - 1.0).abs() < 0.08, "{said} G; a size of about {wanted} is wanted");
+        }
+        assert_eq!(found.len(), 3);
+    }
+}

@@ -4,7 +4,6 @@
 //! -> quantize (ONNX to ONNX, int8 QDQ) -> verify (Tract against Burn, int8 against float).
 
 pub mod calibrate;
-pub mod cost;
 pub mod fold;
 pub mod quantize;
 pub mod resize;
@@ -151,9 +150,8 @@ fn quantize_and_write(float: &ModelProto, config: &RunConfig, pack: &Arc<PackedS
     for (path, bytes) in &files {
         checkpoint::write_atomically(path, bytes)?;
     }
-    let multiply_adds = cost::multiply_adds(float)?;
     let [(float, _), (int8, _)] = files;
-    Ok(Exported { float, int8, quantization, multiply_adds })
+    Ok(Exported { float, int8, quantization, multiply_adds: contract.multiply_adds })
 }
 
 /// Lightness planes (scaled, H W values each) of the split's clips one after the other, looped to `frames`: the recurrent test feed. A set
