@@ -33,7 +33,7 @@ bench *ARGS: _peers
 bench-device *ARGS:
     cargo run --release --manifest-path "{{manifest}}" -p autochrome -- bench "$@"
 
-# The workshop: ARGS are pack, train, resume, eval or export, and what they want
+# The workshop: ARGS are pack, train, resume, eval, export or resize, and what they want
 [no-cd]
 trainer *ARGS:
     cargo run --release --manifest-path "{{manifest}}" -p autochrome-trainer -- "$@"

@@ -13,8 +13,13 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
+/// The size that the program carries.
 fn model(kind: &str) -> PathBuf {
-    root().join(format!("models/autochrome-192x144-{kind}.onnx"))
+    model_of("192x144", kind)
+}
+
+fn model_of(size: &str, kind: &str) -> PathBuf {
+    root().join(format!("models/autochrome-{size}-{kind}.onnx"))
 }
 
 /// `count` luma planes of 640x480: slow pans over the photographs, with a hard cut between them.
@@ -94,19 +99,15 @@ fn onnx_runtime_agrees_over_100_recurrent_frames() {
     // `just test` prepares an environment with tests/requirements.txt and names its interpreter here.
     let python = std::env::var("AUTOCHROME_PYTHON").unwrap_or_else(|_| "python3".into());
     let folder = tempfile::tempdir().unwrap();
-    for kind in ["float", "int8"] {
-        let mut ours = Colorizer::load(&model(kind)).unwrap();
+    for (size, kind) in [("192x144", "float"), ("192x144", "int8"), ("256x192", "float"), ("256x192", "int8")] {
+        let file = model_of(size, kind);
+        let mut ours = Colorizer::load(&file).unwrap();
         let frames = lightness_feed(100, &ours);
         let bytes: Vec<u8> = frames.iter().flat_map(|f| &f.data).flat_map(|&v| contract::scaled_lightness(v).to_le_bytes()).collect();
         let (input, output) = (folder.path().join("frames.f32"), folder.path().join("logits.f32"));
         std::fs::write(&input, bytes).unwrap();
-        let run = Command::new(&python)
-            .arg(root().join("tests/onnx_runtime.py"))
-            .arg(model(kind))
-            .args([&input, &output])
-            .arg("100")
-            .output()
-            .unwrap();
+        let run =
+            Command::new(&python).arg(root().join("tests/onnx_runtime.py")).arg(&file).args([&input, &output]).arg("100").output().unwrap();
         assert!(
             run.status.success(),
             "{python} with onnx and onnxruntime is needed (run `just test`, or set AUTOCHROME_PYTHON): {}",
@@ -116,11 +117,11 @@ fn onnx_runtime_agrees_over_100_recurrent_frames() {
             std::fs::read(&output).unwrap().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         // The promised bar for int8, where the runtimes may round differently; float must be equal but for the order of sums.
         let bar = if kind == "float" { 0.999_999 } else { 0.9998 };
-        let mut stock = Colorizer::load_as(&model(kind), STOCK).unwrap();
+        let mut stock = Colorizer::load_as(&file, STOCK).unwrap();
         for (way, model) in [("fused", &mut ours), ("stock Tract", &mut stock)] {
             let correlation = correlation(&logits(model, &frames), &theirs);
-            println!("{kind}, {way}: correlation of the logits {correlation}");
-            assert!(correlation >= bar, "{kind}, {way}: correlation {correlation}");
+            println!("{size} {kind}, {way}: correlation of the logits {correlation}");
+            assert!(correlation >= bar, "{size} {kind}, {way}: correlation {correlation}");
         }
     }
 }
@@ -204,9 +205,12 @@ fn a_reset_forgets_everything() {
 
 #[test]
 fn the_files_are_below_8_mb_and_say_what_they_are() {
-    for kind in ["float", "int8"] {
-        assert!(std::fs::metadata(model(kind)).unwrap().len() < 8_000_000);
-        let contract = Colorizer::load(&model(kind)).unwrap().contract().clone();
+    for (size, kind) in [("192x144", "float"), ("192x144", "int8"), ("256x192", "float"), ("256x192", "int8")] {
+        let file = model_of(size, kind);
+        assert!(std::fs::metadata(&file).unwrap().len() < 8_000_000);
+        let contract = Colorizer::load(&file).unwrap().contract().clone();
+        assert_eq!(contract.card.name, format!("autochrome-{size}"));
+        assert_eq!(format!("{}x{}", contract.width, contract.height), size);
         assert_eq!(contract.quantized, kind == "int8");
         assert!(!contract.card.training.is_empty() && !contract.card.license.is_empty());
         assert_eq!(contract.card.calibration.is_some(), kind == "int8");

@@ -27,7 +27,7 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Steps between evaluations.
     pub evaluate_every: u64,
-    /// A checkpoint whose weights the run starts from (fine-tuning), if any.
+    /// What the run starts from (fine-tuning), if anything: a checkpoint, or a float ONNX file of the same bins and widths.
     pub start_from: Option<PathBuf>,
     /// Decoupled weight decay; biases and normalization have none.
     pub weight_decay: f32,
@@ -130,5 +130,73 @@ impl RunConfig {
             "zhang-313" => Ok(autochrome_model::bins::zhang_313()),
             other => anyhow::bail!("bins is {other:?}; there are \"seventeen\" and \"zhang-313\""),
         }
+    }
+}
+
+/// How large a network is and at which sizes it looks at pictures, apart from how it is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SizeConfig {
+    /// The model's name, without its input size.
+    pub name: String,
+    /// The exported model's input size, width and height.
+    pub input_size: [usize; 2],
+    /// The size of the crops that it is trained on, width and height.
+    pub training_size: [usize; 2],
+    /// The network.
+    pub net: NetConfig,
+}
+
+impl SizeConfig {
+    /// Reads a file such as `configs/sizes/large.toml`.
+    ///
+    /// # Errors
+    /// If it cannot be read, holds an unknown key, or lacks one.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read the size {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("read the size {}", path.display()))
+    }
+
+    /// Puts this size in place of `config`'s.
+    pub fn apply(self, config: &mut RunConfig) {
+        config.name = self.name;
+        config.input_size = self.input_size;
+        [config.data.width, config.data.height] = self.training_size;
+        config.net = self.net;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use autochrome_model::contract;
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::export::{Provenance, float_model};
+    use crate::nets::RecurrentUNet;
+
+    #[test]
+    fn each_size_costs_what_its_file_says() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/sizes");
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let file = entry.unwrap().path();
+            let mut config = RunConfig::default();
+            SizeConfig::read(&file).unwrap().apply(&mut config);
+            config.check().unwrap();
+            let net = RecurrentUNet::new(&config.net, config.centers().unwrap().len(), &Device::flex());
+            let provenance = Provenance { training: "none".into(), license: "none".into() };
+            let counted = contract::check(&float_model(&net, &config, &provenance).unwrap()).unwrap().multiply_adds as f64 / 1e9;
+            let text = std::fs::read_to_string(&file).unwrap();
+            let said: f64 = text.strip_prefix("# ").and_then(|t| t.split_once(" G multiply-adds")).unwrap().0.parse().unwrap();
+            assert!((counted / said - 1.0).abs() < 0.03, "{}: {counted} G, it says {said}", file.display());
+            found.push(said);
+        }
+        found.sort_by(f64::total_cmp);
+        for (said, wanted) in found.iter().zip([0.15, 0.45, 1.5]) {
+            assert!((said / wanted - 1.0).abs() < 0.08, "{said} G; a size of about {wanted} is wanted");
+        }
+        assert_eq!(found.len(), 3);
     }
 }

@@ -13,3 +13,4 @@ pub mod nets;
 pub mod report;
 pub mod schedule;
 pub mod train;
+pub mod warm_start;

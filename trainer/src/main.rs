@@ -1,4 +1,4 @@
-//! `autochrome-trainer`: pack, train, resume, eval, export.
+//! `autochrome-trainer`: pack, train, resume, eval, export, resize.
 
 mod terminal;
 
@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use autochrome_model::{Colorizer, LumaRange, Painter};
-use autochrome_trainer::config::RunConfig;
+use autochrome_model::{Colorizer, LumaRange, Painter, contract};
+use autochrome_trainer::config::{RunConfig, SizeConfig};
 use autochrome_trainer::data::pack::{InputKind, PackConfig, PackInput, pack};
 use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::data::split::Split;
-use autochrome_trainer::export::{self, Provenance};
+use autochrome_trainer::export::{self, CardChanges, Exported, Provenance};
 use autochrome_trainer::{checkpoint, evaluate, nets, train};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -60,13 +60,16 @@ enum Verb {
         /// The new run's folder.
         #[arg(long)]
         run: PathBuf,
+        /// A file with another network and input size, in place of the configuration's.
+        #[arg(long)]
+        size: Option<PathBuf>,
         /// Where to compute.
         #[arg(long, value_enum, default_value_t)]
         device: DeviceChoice,
         /// Steps, in place of the configuration's.
         #[arg(long)]
         steps: Option<u64>,
-        /// A checkpoint whose weights to start from, in place of the configuration's.
+        /// A checkpoint or a float ONNX file whose weights to start from, in place of the configuration's.
         #[arg(long)]
         start_from: Option<PathBuf>,
     },
@@ -131,6 +134,34 @@ enum Verb {
         #[arg(long)]
         float_only: bool,
     },
+    /// Writes a float ONNX file for another input size, with the same weights, and an int8 file that is calibrated anew.
+    Resize {
+        /// The float file.
+        float: PathBuf,
+        /// The new input size, as WIDTHxHEIGHT; multiples of 16.
+        #[arg(long, value_parser = size)]
+        size: [usize; 2],
+        /// The packed set to calibrate and to compare on.
+        #[arg(long)]
+        data: PathBuf,
+        /// The folder for the files.
+        #[arg(long, default_value = ".")]
+        out: PathBuf,
+        /// The name in front of the size, in place of the old one.
+        #[arg(long)]
+        name: Option<String>,
+        /// The default decoding temperature, in place of the old one.
+        #[arg(long)]
+        temperature: Option<f32>,
+        /// The default factor on ab, in place of the old one: from the same weights a larger input gives stronger colors.
+        #[arg(long)]
+        saturation: Option<f32>,
+    },
+}
+
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let sides = text.split_once('x').and_then(|(width, height)| Some([width.parse().ok()?, height.parse().ok()?]));
+    sides.ok_or_else(|| "a size is WIDTHxHEIGHT, such as 256x192".into())
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -200,8 +231,12 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             );
             Ok(())
         }
-        Verb::Train { config, data, run, device, steps, start_from } => {
+        Verb::Train { config, data, run, size, device, steps, start_from } => {
             let mut config = RunConfig::read(&config)?;
+            if let Some(file) = size {
+                SizeConfig::read(&file)?.apply(&mut config);
+                config.check().with_context(|| format!("the size {}", file.display()))?;
+            }
             config.steps = steps.unwrap_or(config.steps);
             config.start_from = start_from.or(config.start_from);
             let mut watcher = terminal::Terminal::new();
@@ -235,14 +270,26 @@ fn run(verb: Verb) -> anyhow::Result<()> {
                 return Ok(());
             }
             let data = data.map_or_else(|| train::data_of(&run), Ok)?;
-            let exported = export::export(&net, &config, &Arc::new(PackedSet::open(&data)?), &provenance, &out)?;
-            println!("{}", exported.float.display());
-            println!("{}", exported.int8.display());
-            println!("Tract against Burn: {}", serde_json::to_string(&exported.parity)?);
-            println!("int8 against float: {}", serde_json::to_string(&exported.quantization)?);
-            Ok(())
+            let (exported, parity) = export::export(&net, &config, &Arc::new(PackedSet::open(&data)?), &provenance, &out)?;
+            println!("Tract against Burn: {}", serde_json::to_string(&parity)?);
+            tell(&exported)
+        }
+        Verb::Resize { float, size, data, out, name, temperature, saturation } => {
+            let what = || format!("resize {}", float.display());
+            let model = contract::parse(&std::fs::read(&float).with_context(what)?).with_context(what)?;
+            let pack = Arc::new(PackedSet::open(&data)?);
+            let changes = CardChanges { name, temperature, saturation };
+            tell(&export::resize(&model, size, &changes, &pack, &out).with_context(what)?)
         }
     }
+}
+
+fn tell(exported: &Exported) -> anyhow::Result<()> {
+    println!("{}", exported.float.display());
+    println!("{}", exported.int8.display());
+    println!("int8 against float: {}", serde_json::to_string(&exported.quantization)?);
+    println!("{:.1} M multiply-adds a frame", exported.multiply_adds as f64 / 1e6);
+    Ok(())
 }
 
 fn pack_input(text: &str) -> anyhow::Result<PackInput> {

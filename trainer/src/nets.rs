@@ -33,6 +33,8 @@ impl Default for NetConfig {
 
 /// The input's sides must be multiples of this.
 pub const SIDE_MULTIPLE: usize = 16;
+/// The epsilon of every batch normalization.
+pub const NORM_EPSILON: f64 = 1e-5;
 /// The output's resolution is the input's divided by this.
 pub const OUTPUT_STRIDE: usize = 4;
 
@@ -57,7 +59,7 @@ pub struct Stage {
 
 impl Stage {
     fn new(from: usize, to: usize, stride: usize, device: &Device) -> Self {
-        Self { conv: conv3x3(from, to, stride, false, device), norm: BatchNormConfig::new(to).init(device) }
+        Self { conv: conv3x3(from, to, stride, false, device), norm: BatchNormConfig::new(to).with_epsilon(NORM_EPSILON).init(device) }
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -145,7 +147,7 @@ pub struct Residual {
 
 impl Residual {
     fn new(channels: usize, device: &Device) -> Self {
-        let mut norm: BatchNorm = BatchNormConfig::new(channels).init(device);
+        let mut norm: BatchNorm = BatchNormConfig::new(channels).with_epsilon(NORM_EPSILON).init(device);
         // Starts as the identity (Goyal et al. 2017): the block grows in only where it helps.
         norm.gamma = Param::from_data(TensorData::zeros::<f32, _>([channels]), device);
         Self { first: Stage::new(channels, channels, 1, device), conv: conv3x3(channels, channels, 1, false, device), norm }
@@ -235,4 +237,41 @@ fn half_through(memory: &ConvGru, x: Tensor<4>, state: Tensor<4>, keep: &[Option
 fn twice(x: Tensor<4>) -> Tensor<4> {
     let [_, _, h, w] = x.dims();
     interpolate(x, InterpolateOptions::new(InterpolateMode::Nearest).with_output_size([2 * h, 2 * w]))
+}
+
+#[cfg(test)]
+pub(crate) mod test_nets {
+    use burn::module::ModuleMapper;
+
+    use super::*;
+
+    /// A network on a plain device whose every parameter and statistic is of an ordinary size but none is at its beginning: as if it had been trained.
+    pub(crate) fn settled(config: &NetConfig, bins: usize, seed: u64) -> RecurrentUNet {
+        struct Stir(Vec<String>);
+        impl ModuleMapper for Stir {
+            fn enter_module(&mut self, name: &str, _container_type: &str) {
+                self.0.push(name.to_owned());
+            }
+
+            fn exit_module(&mut self, _name: &str, _container_type: &str) {
+                self.0.pop();
+            }
+
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                let drawn = |shift: f64, scale: f64| {
+                    param.clone().map(|old| old.random_like(burn::tensor::Distribution::Uniform(shift - scale, shift + scale)))
+                };
+                match self.0.last().map(String::as_str) {
+                    Some("gamma" | "running_var") => drawn(1.0, 0.5),
+                    Some("beta" | "bias" | "running_mean") => drawn(0.0, 0.3),
+                    // The head's first weights are too small to tell one network from another.
+                    _ if self.0.first().is_some_and(|name| name == "head") => drawn(0.0, 0.5),
+                    _ => param,
+                }
+            }
+        }
+        let device = Device::flex();
+        device.seed(seed);
+        RecurrentUNet::new(config, bins, &device).map(&mut Stir(Vec::new()))
+    }
 }

@@ -24,6 +24,7 @@ use crate::losses::{Target, center_tensor, losses};
 use crate::nets::{OUTPUT_STRIDE, RecurrentUNet, States};
 use crate::report;
 use crate::schedule::learning_rate;
+use crate::warm_start;
 
 /// Chunks of training data that the class prior is counted on.
 const PRIOR_CHUNKS: u64 = 64;
@@ -110,8 +111,12 @@ pub fn start(
     let set = Arc::new(PackedSet::open(pack)?);
     let mut progress = fresh(config, device)?;
     if let Some(from) = &config.start_from {
-        let file = checkpoint::average_file(from);
-        progress.net = checkpoint::load_weights(progress.net, &file)?;
+        progress.net = if from.is_dir() {
+            checkpoint::load_weights(progress.net, &checkpoint::average_file(from))?
+        } else {
+            let lane = Lanes::new(set.clone(), Split::Train, LaneConfig { lanes: 1, ..config.data.clone() })?;
+            warm_start::load(progress.net, from, config, &lane)?
+        };
         progress.average = progress.net.valid();
         watcher.say(&format!("starting from the weights of {}", from.display()));
     }

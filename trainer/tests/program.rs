@@ -125,6 +125,44 @@ fn a_killed_run_resumes_to_the_same_losses_and_its_export_loads() {
     for key in ["ab_error_max", "state_error_max"] {
         assert!(parity[key].as_f64().unwrap() <= 1e-4, "{parity}");
     }
+    let float = folder.path().join("small-48x32-float.onnx");
+    let said = ended_well(
+        trainer()
+            .arg("resize")
+            .arg(&float)
+            .args(["--size", "64x48", "--saturation", "0.9", "--data"])
+            .arg(&pack)
+            .arg("--out")
+            .arg(folder.path()),
+    );
+    for (file, quantized) in [("small-64x48-float.onnx", false), ("small-64x48-int8.onnx", true)] {
+        let model = Colorizer::load(&folder.path().join(file)).unwrap();
+        let found = model.contract();
+        assert_eq!((found.width, found.height, found.quantized), (64, 48, quantized), "{said}");
+        assert_eq!((found.card.name.as_str(), found.card.saturation, found.card.temperature), ("small-64x48", 0.9, 0.8));
+        assert!(found.card.training.contains("small-48x32, trained for 48x32, at 64x48 without further training"), "{:?}", found.card);
+    }
+    // Another size of network, which the file's weights do not fit; then the one they do, with one more block.
+    let size = folder.path().join("size.toml");
+    let text = |first| {
+        format!(
+            "name = \"deep\"\ninput_size = [64, 48]\ntraining_size = [32, 32]\n[net]\nwidths = [{first}, 8, 8, 12]\ndeep_blocks = 2\nhead_width = 8\n"
+        )
+    };
+    let train = |run: &str| {
+        let mut command = trainer();
+        command.arg("train").arg(folder.path().join("small.toml")).arg("--size").arg(&size).arg("--data").arg(&pack);
+        command.arg("--run").arg(folder.path().join(run)).args(["--steps", "2", "--start-from"]).arg(&float);
+        command
+    };
+    std::fs::write(&size, text(6)).unwrap();
+    let output = train("misfit").output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("stem.conv.weight") && error.contains("small-48x32-float.onnx"), "{error}");
+    std::fs::write(&size, text(4)).unwrap();
+    ended_well(&mut train("deep"));
+    let card = std::fs::read_to_string(folder.path().join("deep/card.md")).unwrap();
+    assert!(card.contains("# deep 64x48") && card.contains("small-48x32-float.onnx"), "{card}");
 }
 
 #[test]

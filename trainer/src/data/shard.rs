@@ -393,11 +393,11 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Packed sets for the tests of this room.
 #[cfg(test)]
-pub(super) mod test_sets {
+pub(crate) mod test_sets {
     use super::*;
 
     /// A new item without the parts that tests seldom look at.
-    pub(crate) fn new_item(name: &str, kind: ItemKind, width: u32, height: u32, split: Split) -> NewItem<'static> {
+    pub(in crate::data) fn new_item(name: &str, kind: ItemKind, width: u32, height: u32, split: Split) -> NewItem<'static> {
         NewItem { name: name.to_owned(), source: "made", kind, width, height, mean_chroma: 0.0, split }
     }
 

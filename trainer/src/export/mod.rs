@@ -6,6 +6,7 @@
 pub mod calibrate;
 pub mod fold;
 pub mod quantize;
+pub mod resize;
 pub mod trace;
 pub mod verify;
 
@@ -42,10 +43,21 @@ pub struct Exported {
     pub float: PathBuf,
     /// The int8 file.
     pub int8: PathBuf,
-    /// Tract against Burn, in float.
-    pub parity: verify::Parity,
     /// int8 against float, in Tract.
     pub quantization: verify::Drift,
+    /// Multiply-adds of a frame.
+    pub multiply_adds: u64,
+}
+
+/// What a resized file's card says in place of its parent's; `None` keeps it.
+#[derive(Clone, Debug, Default)]
+pub struct CardChanges {
+    /// The name in front of the size.
+    pub name: Option<String>,
+    /// The default decoding temperature.
+    pub temperature: Option<f32>,
+    /// The default factor on ab. A larger input gives stronger colors from the same weights.
+    pub saturation: Option<f32>,
 }
 
 /// The float file of `net` (on a plain device) as ONNX: traced, named, folded, with its card.
@@ -82,19 +94,53 @@ pub fn export(
     pack: &Arc<PackedSet>,
     provenance: &Provenance,
     folder: &Path,
-) -> anyhow::Result<Exported> {
+) -> anyhow::Result<(Exported, verify::Parity)> {
     let float = float_model(net, config, provenance)?;
-    let float_bytes = float.encode_to_vec();
     let parity = verify::against_burn(net, &config.net, &float, &sequence(pack, Split::Validation, config, 100)?)?;
-    let ranges = calibrate::calibrate(&float, &calibration_lanes(pack, config)?, calibrate::CHUNKS)?;
-    let mut int8 = quantize::quantize(&float, &ranges)?;
-    let mut card = contract::check(&float)?.card;
+    Ok((quantize_and_write(&float, config, pack, folder)?, parity))
+}
+
+/// Writes the float model `float` for an input of `width` x `height` into `folder`, with the same weights, as [`export`] would: two files,
+/// the int8 one calibrated anew.
+///
+/// # Errors
+/// If the size or the model cannot be (see [`resize::at_size`]), a stage fails, or a file cannot be written.
+pub fn resize(
+    float: &ModelProto,
+    [width, height]: [usize; 2],
+    changes: &CardChanges,
+    pack: &Arc<PackedSet>,
+    folder: &Path,
+) -> anyhow::Result<Exported> {
+    let old = contract::check(float)?;
+    let old_size = format!("{}x{}", old.width, old.height);
+    let mut resized = resize::at_size(float, width, height)?;
+    let mut card = old.card;
+    let name = card.name.strip_suffix(&format!("-{old_size}")).unwrap_or(&card.name);
+    let name = format!("{}-{width}x{height}", changes.name.as_deref().unwrap_or(name));
+    card.training =
+        format!("the weights of {}, trained for {old_size}, at {width}x{height} without further training: {}", card.name, card.training);
+    card.name = name;
+    card.temperature = changes.temperature.unwrap_or(card.temperature);
+    card.saturation = changes.saturation.unwrap_or(card.saturation);
+    contract::write_card(&mut resized, &card);
+    contract::check(&resized).context("the resized model breaks the contract")?;
+    let config = RunConfig { input_size: [width, height], ..RunConfig::default() };
+    quantize_and_write(&resized, &config, pack, folder)
+}
+
+/// Calibrates and quantizes `float`, compares the two, and writes both. Of `config` only the input's size and the data's degradation count.
+fn quantize_and_write(float: &ModelProto, config: &RunConfig, pack: &Arc<PackedSet>, folder: &Path) -> anyhow::Result<Exported> {
+    let float_bytes = float.encode_to_vec();
+    let ranges = calibrate::calibrate(float, &calibration_lanes(pack, config)?, calibrate::CHUNKS)?;
+    let mut int8 = quantize::quantize(float, &ranges)?;
+    let mut card = contract::check(float)?.card;
     card.calibration = Some(ranges.summary.clone());
     card.float_parent_sha256 = Some(hex(&Sha256::digest(&float_bytes)));
     contract::write_card(&mut int8, &card);
     let contract: Contract = contract::check(&int8).context("the quantized network breaks its own contract")?;
     let quantization = verify::drift(
-        &mut Colorizer::from_proto("float", &float)?,
+        &mut Colorizer::from_proto("float", float)?,
         &mut Colorizer::from_proto("int8", &int8)?,
         &sequence(pack, Split::Validation, config, 1000)?,
     )?;
@@ -105,7 +151,7 @@ pub fn export(
         checkpoint::write_atomically(path, bytes)?;
     }
     let [(float, _), (int8, _)] = files;
-    Ok(Exported { float, int8, parity, quantization })
+    Ok(Exported { float, int8, quantization, multiply_adds: contract.multiply_adds })
 }
 
 /// Lightness planes (scaled, H W values each) of the split's clips one after the other, looped to `frames`: the recurrent test feed. A set
