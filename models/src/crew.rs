@@ -195,8 +195,9 @@ mod tests {
                 })
             }));
             assert!(caught.is_err(), "the panic in part {panicking} is lost");
-            let caught =
-                catch_unwind(AssertUnwindSafe(|| crew.run(|| share(3, 0..3, 1, &mut [0; 3], &|range, _| drop(bad(range.start as u64))))));
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                crew.run(|| share(3, 0..3, 1, &mut [0; 3], &|range, _| assert_eq!(bad(range.start as u64), 45)))
+            }));
             assert!(caught.is_err(), "the panic in a shared part {panicking} is lost");
             assert_eq!(crew.run(|| sum(0, 100)), 4950);
         }
