@@ -140,17 +140,19 @@ fn fused_and_stock_agree_over_100_recurrent_frames() {
 }
 
 #[test]
-fn every_convolution_of_the_int8_file_is_fused_and_none_of_the_float_file() {
-    let (int8, mut float) = (Colorizer::load(&model("int8")).unwrap(), Colorizer::load(&model("float")).unwrap());
-    let found = int8.fused();
-    assert!(found.left.is_empty(), "left to Tract: {:?}", found.left);
-    assert!(!found.instruction_set.is_empty() && found.multiply_adds > 0 && found.weight_bytes > 0, "{found:?}");
-    let names = |names: &[String]| names.iter().cloned().collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(names(&found.convolutions).len(), found.convolutions.len(), "each once");
-    assert!(float.fused().convolutions.is_empty() && float.fused().instruction_set.is_empty());
-    assert_eq!(float.fused().left.len(), found.convolutions.len(), "the same network");
-    let frame = &lightness_feed(1, &float)[0];
-    assert!(float.step(frame).unwrap().a.data.iter().any(|a| a.abs() > 1.0), "it still colors");
+fn every_convolution_of_an_int8_file_is_fused_and_none_of_a_float_file() {
+    for size in ["192x144", "256x192"] {
+        let (int8, mut float) = (Colorizer::load(&model_of(size, "int8")).unwrap(), Colorizer::load(&model_of(size, "float")).unwrap());
+        let found = int8.fused();
+        assert!(found.left.is_empty(), "left to Tract: {:?}", found.left);
+        assert!(!found.instruction_set.is_empty() && found.multiply_adds > 0 && found.weight_bytes > 0, "{found:?}");
+        let names = |names: &[String]| names.iter().cloned().collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(names(&found.convolutions).len(), found.convolutions.len(), "each once");
+        assert!(float.fused().convolutions.is_empty() && float.fused().instruction_set.is_empty());
+        assert_eq!(float.fused().left.len(), found.convolutions.len(), "the same network");
+        let frame = &lightness_feed(1, &float)[0];
+        assert!(float.step(frame).unwrap().a.data.iter().any(|a| a.abs() > 1.0), "it still colors");
+    }
 }
 
 #[test]

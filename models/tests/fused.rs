@@ -602,6 +602,21 @@ fn what_the_pass_may_take_and_what_it_must_leave() {
             },
         },
         Case {
+            what: "a sum that repeats a convolution's single pixel",
+            size: (6, 8),
+            expected: (6, 0),
+            make: |n, x| {
+                let halved = Wanted { stride: 2, ..Wanted::plain(5, 3) };
+                let mut pixel = x.clone();
+                for _ in 0..3 {
+                    pixel = layer(n, &pixel, halved, M);
+                }
+                let convolution = n.convolution(&pixel, Wanted::plain(5, 1));
+                let sum = n.sum(&x, &convolution);
+                n.bytes(&sum, M)
+            },
+        },
+        Case {
             what: "a convolution that two quantizations and an addition read",
             size: (6, 8),
             expected: (3, 0),
