@@ -156,6 +156,8 @@ struct Running {
     frames: Receiver<Message>,
     spares: Sender<Plane<u8>>,
     last_line: Arc<Mutex<String>>,
+    /// Nothing is ever sent: it ends when the program's standard error does.
+    all_said: Receiver<()>,
     started_at: Instant,
     frame_at: Option<Instant>,
 }
@@ -175,13 +177,17 @@ impl Running {
         let (frames_in, frames) = bounded(1);
         let (spares, spares_out) = bounded(2);
         let last_line = Arc::new(Mutex::new(String::new()));
+        let (saying, all_said) = bounded(0);
         let (stdout, stderr, line) = (child.stdout.take(), child.stderr.take(), Arc::clone(&last_line));
         // From here on the program ends with this value.
-        let running = Self { child, frames, spares, last_line, started_at: Instant::now(), frame_at: None };
+        let running = Self { child, frames, spares, last_line, all_said, started_at: Instant::now(), frame_at: None };
         let (output, range) = (spec.output, spec.range);
         if let (Some(stdout), Some(stderr)) = (stdout, stderr) {
             Builder::new().name("child".into()).spawn(move || read_frames(stdout, output, range, &frames_in, &spares_out))?;
-            Builder::new().name("child-says".into()).spawn(move || keep_last_line(stderr, &line))?;
+            Builder::new().name("child-says".into()).spawn(move || {
+                keep_last_line(stderr, &line);
+                drop::<Sender<()>>(saying);
+            })?;
         }
         Ok(running)
     }
@@ -377,6 +383,8 @@ impl ChildFeed {
     fn lose(&mut self, why: Option<String>) {
         let Some(mut running) = self.running.take() else { return };
         let status = running.end();
+        // Its last words may still be on their way. Something that it has started, in a group of its own, may keep the line open.
+        let _ = running.all_said.recv_timeout(WAIT);
         let last_line = running.last_line.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let how = match (why, status) {
             (Some(why), _) => why,
