@@ -1,11 +1,12 @@
 //! How fast this machine is: the network's step alone, our own stages one by one, and the whole way from luma to picture.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
 
-use autochrome_model::{LumaRange, Painter, Picture, Stage, Step, color, planes};
+use autochrome_model::{Colorizer, LumaRange, Painter, Picture, Plane, Stage, Step, color, planes};
 use serde::Serialize;
 
 use crate::cuts::CutDetector;
@@ -34,12 +35,25 @@ pub struct Report {
     pub own_stages_ms: Percentiles,
     /// What `own_stages_ms` consists of.
     pub stages_ms: Stages,
+    /// What a step consists of, in the order in which it is computed.
+    pub operators: Vec<Operator>,
     /// Frames a second of the whole pipeline.
     pub pipeline_fps: f32,
     /// The most memory this process held at once (VmHWM); absent where the system does not say.
     pub peak_rss_mb: Option<f32>,
     /// Reading and preparing the model.
     pub load_ms: f32,
+}
+
+/// One of the network's operators.
+#[derive(Debug, Serialize)]
+pub struct Operator {
+    /// The name of its node.
+    pub node: String,
+    /// What it does.
+    pub operator: String,
+    /// How long it takes; half of the frames took at most so long.
+    pub p50_ms: f32,
 }
 
 /// The stages of a 640x480 frame beside the network, in milliseconds.
@@ -73,11 +87,13 @@ pub fn measure(file: Option<&Path>, threads: NonZeroUsize, frames: u64) -> Resul
     let photos = Photos::new()?;
     let size = (colorizer.contract().width, colorizer.contract().height);
     let table = color::lightness_table(LumaRange::Full);
+    let lightness = |number| planes::resample(&photos.draw(number), |code| table[usize::from(code)], size);
     let step_ms = each_frame(frames, |number| {
-        let lightness = planes::resample(&photos.draw(number), |code| table[usize::from(code)], size);
+        let lightness = lightness(number);
         let (chroma, ms) = timed(|| colorizer.step(&lightness));
         Ok((chroma?.a.data.len(), ms))
     })?;
+    let operators = operators(&mut colorizer, frames, lightness)?;
     colorizer.reset();
     let own = stages(Painter::new(colorizer, LumaRange::Full), &photos, frames)?;
     let pipeline_fps = 1000.0 * own.whole.len() as f32 / own.whole.iter().sum::<f32>().max(1e-6);
@@ -90,10 +106,33 @@ pub fn measure(file: Option<&Path>, threads: NonZeroUsize, frames: u64) -> Resul
         pipeline_ms: Percentiles::of(own.whole),
         own_stages_ms: Percentiles::of(own.without_network),
         stages_ms: Stages { cut_detector, shrink, decode, guided_filter, compose, rgb },
+        operators,
         pipeline_fps,
         peak_rss_mb: peak_rss_mb(),
         load_ms,
     })
+}
+
+/// The network's operators, one by one. The clock is read between them, so their sum is a little more than a step.
+fn operators(colorizer: &mut Colorizer, frames: u64, lightness: impl Fn(u64) -> Plane<f32>) -> Result<Vec<Operator>> {
+    let mut found: Vec<(String, String, Vec<f32>)> = Vec::new();
+    for number in 0..WARM_UP + frames {
+        let lightness = lightness(number);
+        let (mut at, mut before) = (0, Instant::now());
+        colorizer.advance_watched(&lightness, |node, operator| {
+            let ms = before.elapsed().as_secs_f32() * 1000.0;
+            if at == found.len() {
+                found.push((node.to_owned(), operator.to_owned(), Vec::new()));
+            }
+            if number >= WARM_UP {
+                found[at].2.push(ms);
+            }
+            at += 1;
+            before = Instant::now();
+        })?;
+    }
+    let operator = |(node, operator, times)| Operator { node, operator, p50_ms: Percentiles::of(times).p50 };
+    Ok(found.into_iter().map(operator).collect())
 }
 
 /// Where the network stands among the stages of a frame.
@@ -176,6 +215,18 @@ impl Report {
         for (name, value) in rows {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{name:<12}{value}");
+        }
+        let mut kinds: BTreeMap<&str, (usize, f32)> = BTreeMap::new();
+        for Operator { operator, p50_ms, .. } in &self.operators {
+            let (count, ms) = kinds.entry(operator).or_default();
+            *count += 1;
+            *ms += p50_ms;
+        }
+        let mut kinds: Vec<_> = kinds.into_iter().collect();
+        kinds.sort_by(|(_, (_, a)), (_, (_, b))| b.total_cmp(a));
+        text.push_str("the network's operators, all of a kind together\n");
+        for (operator, (count, ms)) in kinds {
+            let _ = writeln!(text, "  {operator:<22}{count:>3}  {ms:.3} ms");
         }
         Ok(text)
     }
