@@ -62,7 +62,7 @@ fn int8() -> PathBuf {
 }
 
 fn frame(number: usize) -> Plane<u8> {
-    Plane::from_vec(640, 480, (0..640 * 480).map(|i| ((i % 640 + 7 * number) / 5 ^ i / 640 / 3) as u8).collect())
+    Plane::from_vec(640, 480, (0..640 * 480).map(|i| (((i % 640 + 7 * number) / 5) ^ (i / 640 / 3)) as u8).collect())
 }
 
 /// What a step of the shipped int8 model may ask for: Tract's list of an operator's inputs is on the heap from five on, and each of the two recurrent

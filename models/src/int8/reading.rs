@@ -502,5 +502,5 @@ const SHOWN_MAX: usize = 1 << 24;
 fn shown(index: usize) -> f32 {
     // An odd factor makes of different numbers of 24 bits different ones.
     let mixed = (index as u32).wrapping_mul(0x9E_3779) & 0xFF_FFFF;
-    mixed as f32 - (1 << 23) as f32 + if mixed < 1 << 22 || mixed > 3 << 22 { 0.0 } else { 0.5 }
+    mixed as f32 - (1 << 23) as f32 + if (1 << 22..=3 << 22).contains(&mixed) { 0.5 } else { 0.0 }
 }
