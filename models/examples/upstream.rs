@@ -1,4 +1,4 @@
-//! The minimal examples behind the reports in `docs/upstream/`, on Tract alone: `cargo run --release --workspace --example upstream -- REPORT`.
+//! The minimal examples behind the reports in `docs/upstream/`, on Tract alone: `cargo run --release -p autochrome-model --example upstream -- REPORT`.
 //!
 //! Figures are medians of interleaved rounds, so that what else the machine does falls on both sides; trust the ratios.
 #![allow(clippy::unwrap_used, reason = "an example that fails says where")]
