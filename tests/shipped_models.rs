@@ -7,7 +7,7 @@ use std::process::Command;
 
 use autochrome_model::color::{LumaRange, lightness_table, luma};
 use autochrome_model::planes::resample;
-use autochrome_model::{Colorizer, Painter, Plane, Runtime, contract};
+use autochrome_model::{Colorizer, InstructionSet, Painter, Plane, Runtime, contract};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -152,6 +152,18 @@ fn every_convolution_of_an_int8_file_is_fused_and_none_of_a_float_file() {
         assert_eq!(float.fused().left.len(), found.convolutions.len(), "the same network");
         let frame = &lightness_feed(1, &float)[0];
         assert!(float.step(frame).unwrap().a.data.iter().any(|a| a.abs() > 1.0), "it still colors");
+    }
+}
+
+#[test]
+fn no_instruction_set_changes_a_bit_of_the_output() {
+    let mut expected = None;
+    for set in InstructionSet::ALL.iter().copied().filter(|set| set.is_available()) {
+        let runtime = Runtime { instruction_set: Some(set), ..Runtime::default() };
+        let mut model = Colorizer::load_as(&model("int8"), runtime).unwrap();
+        let frames = lightness_feed(3, &model);
+        let found: Vec<u32> = logits(&mut model, &frames).iter().map(|v| v.to_bits()).collect();
+        assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{set} gives other logits");
     }
 }
 

@@ -116,7 +116,7 @@ fn output(contract: &Contract) -> (&'static str, Option<usize>) {
 
 /// Which of its convolutions run in our own operators, and the names of those that do not.
 fn fused(contract: &Contract, fused: &Fused) -> (String, Option<String>) {
-    let Fused { instruction_set, convolutions, left, multiply_adds, weight_bytes } = fused;
+    let Fused { instruction_set, convolutions, left, chains, multiply_adds, weight_bytes } = fused;
     if convolutions.is_empty() && !contract.quantized {
         return ("none: no 8-bit operators".into(), None);
     }
@@ -129,6 +129,9 @@ fn fused(contract: &Contract, fused: &Fused) -> (String, Option<String>) {
             ", {millions:.*} M multiply-adds a frame, {instruction_set} kernels, {megabytes:.1} MB of packed weights",
             usize::from(millions < 10.0)
         );
+        if !chains.is_empty() {
+            let _ = write!(text, "; {} chains of float arithmetic", chains.len());
+        }
     }
     (text, (!left.is_empty()).then(|| left.join(", ")))
 }
@@ -153,6 +156,7 @@ mod tests {
             left: vec!["c".into(), "d".into()],
             multiply_adds: 256_400_000,
             weight_bytes: 1_140_000,
+            chains: Vec::new(),
         };
         let text = "2 of 4 convolutions, 256 M multiply-adds a frame, AVX2 kernels, 1.1 MB of packed weights";
         assert_eq!(fused(contract, &found), (text.into(), Some("c, d".into())));

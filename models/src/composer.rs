@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::color::{
     LumaRange, Tone, chroma_that_fits, fast_srgb_encode, lightness_table, linear_srgb_of, nearest_code, rgb_to_chroma, seen_lightness_table,
 };
-use crate::crew::Crew;
+use crate::crew::{Crew, each};
 use crate::picture::Picture;
 use crate::planes::Plane;
 use crate::vector::vectorized;
@@ -88,30 +88,28 @@ impl Composer {
         }
         let Self { columns, rows, hands } = self;
         let frame = Frame { columns, rows, lines, codes, neutral: neutral.min(luma.width), luma };
+        let height = frame.luma.height;
         match crew {
-            Some(crew) if hands.len() > 1 => crew.run(|| frame.fill(hands, 0..luma.height, &mut cb.data, &mut cr.data)),
-            _ => frame.fill(&mut hands[..1], 0..luma.height, &mut cb.data, &mut cr.data),
+            Some(crew) if hands.len() > 1 => {
+                let rows = height.div_ceil(hands.len());
+                let size = rows * frame.luma.width;
+                let parts = hands.iter_mut().zip(cb.data.chunks_mut(size)).zip(cr.data.chunks_mut(size)).enumerate();
+                let fill = |(part, ((hand, cb), cr)): (usize, ((&mut Hand, &mut [u8]), &mut [u8]))| {
+                    frame.fill(hand, part * rows..((part + 1) * rows).min(height), cb, cr);
+                };
+                crew.run(|| each(parts, &fill));
+            }
+            _ => frame.fill(&mut hands[0], 0..height, &mut cb.data, &mut cr.data),
         }
     }
 }
 
 impl Frame<'_> {
-    /// Fills the rows `rows`, which are `cb` and `cr`, with as many threads as there are hands.
-    fn fill(&self, hands: &mut [Hand], rows: Range<usize>, cb: &mut [u8], cr: &mut [u8]) {
-        if let [hand] = hands {
-            return vectorized(
-                #[inline(always)]
-                || hand.fill(self, rows, cb, cr),
-            );
-        }
-        let here = hands.len() / 2;
-        let middle = rows.start + rows.len() * here / hands.len();
-        let (first_hands, second_hands) = hands.split_at_mut(here);
-        let at = (middle - rows.start) * self.luma.width;
-        let ((first_cb, second_cb), (first_cr, second_cr)) = (cb.split_at_mut(at), cr.split_at_mut(at));
-        rayon::join(
-            || self.fill(first_hands, rows.start..middle, first_cb, first_cr),
-            || self.fill(second_hands, middle..rows.end, second_cb, second_cr),
+    /// Fills the rows `rows`, which are `cb` and `cr`.
+    fn fill(&self, hand: &mut Hand, rows: Range<usize>, cb: &mut [u8], cr: &mut [u8]) {
+        vectorized(
+            #[inline(always)]
+            || hand.fill(self, rows, cb, cr),
         );
     }
 }

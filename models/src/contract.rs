@@ -205,10 +205,6 @@ pub fn check(model: &ModelProto) -> Result<Contract, ContractError> {
         ));
     }
     cost::check_sizes(graph)?;
-    // Zero points and scales are no weights.
-    let weights = graph.initializer.iter().filter(|tensor| tensor.dims.len() > 1);
-    let parameters = weights.clone().map(|tensor| tensor.dims.iter().product::<i64>() as usize).sum();
-    let quantized = weights.clone().any(|tensor| tensor.data_type == tensors::I8);
     let initialized = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
     let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|input| !initialized(&input.name)).collect();
     let [_, one, height, width] = shape(&inputs, LIGHTNESS)?;
@@ -243,6 +239,10 @@ pub fn check(model: &ModelProto) -> Result<Contract, ContractError> {
         ));
     }
     let multiply_adds = cost::check(graph)?.multiply_adds;
+    // Zero points and scales are no weights.
+    let weights = graph.initializer.iter().filter(|tensor| tensor.dims.len() > 1);
+    let parameters = weights.clone().map(|tensor| tensor.dims.iter().product::<i64>() as usize).sum();
+    let quantized = weights.clone().any(|tensor| tensor.data_type == tensors::I8);
     Ok(Contract { card, width, height, output_width, output_height, states, quantized, parameters, multiply_adds })
 }
 

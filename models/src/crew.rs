@@ -31,21 +31,20 @@ impl Crew {
         self.pool.current_num_threads()
     }
 
-    /// Runs `step` on one of the threads, while the others look for what it hands out with `rayon::join`. Nobody waits for them: where the cores are
-    /// busy with something else, the one computes alone until another comes.
+    /// Runs `step` on one of the threads, while the others look for what it hands out with [`each`] and [`share`]. Nobody waits for them: where the
+    /// cores are busy with something else, the one computes alone until another comes.
     pub(crate) fn run<R: Send>(&self, step: impl FnOnce() -> R + Send) -> R {
         let over = AtomicBool::new(false);
         self.pool.install(|| {
             let own = rayon::current_thread_index();
             rayon::scope(|scope| {
-                for _ in 1..self.size() {
-                    scope.spawn(|_| {
-                        // The step's own thread takes up what lies around while it waits for the other half of a layer; this would keep it.
-                        if rayon::current_thread_index() != own {
-                            look_for_work(&over);
-                        }
-                    });
-                }
+                // A thread takes up its own copy before it takes anything of another's, so none can find it while it waits for a part; but for the
+                // step's own thread, which would not come back from it.
+                scope.spawn_broadcast(|_, thread| {
+                    if Some(thread.index()) != own {
+                        look_for_work(&over);
+                    }
+                });
                 let over = Over(&over);
                 let result = step();
                 drop(over);
@@ -78,8 +77,6 @@ fn work_until(done: impl Fn() -> bool) {
 
 /// Does `work` on all of `items`, of which each has `size` elements of `output` (the last may have fewer), with up to `threads` threads of the pool
 /// that this runs in.
-///
-/// `rayon::join` would do, but a thread that waits in it falls asleep within microseconds, and a layer's halves are never done at the same time.
 pub(crate) fn share<T: Send>(
     threads: usize,
     items: Range<usize>,
@@ -87,24 +84,30 @@ pub(crate) fn share<T: Send>(
     output: &mut [T],
     work: &(impl Fn(Range<usize>, &mut [T]) + Sync),
 ) {
-    let parts = threads.min(items.len());
-    if parts < 2 {
+    if threads < 2 || items.len() < 2 {
         return work(items, output);
     }
-    let left = AtomicUsize::new(parts - 1);
-    let end = |part: usize| items.start + items.len() * part / parts;
+    let count = items.len().div_ceil(threads);
+    let ranges = items.clone().step_by(count).map(|start| start..(start + count).min(items.end));
+    each(ranges.zip(output.chunks_mut(count * size)), &|(range, output)| work(range, output));
+}
+
+/// Does `work` on all of `parts`, each on whatever thread of the pool takes it; on the first, on this one. No part may hand out work itself.
+///
+/// `rayon::join` would do, but a thread that waits in it falls asleep within microseconds, and a layer's parts are never done at the same time.
+pub(crate) fn each<P: Send>(mut parts: impl Iterator<Item = P> + Send, work: &(impl Fn(P) + Sync)) {
+    let Some(first) = parts.next() else { return };
+    let left = AtomicUsize::new(0);
     rayon::scope(|scope| {
-        let (own, mut rest) = output.split_at_mut((end(1) - items.start) * size);
-        for part in 1..parts {
-            let range = end(part)..end(part + 1);
-            let (here, further) = rest.split_at_mut((range.len() * size).min(rest.len()));
-            rest = further;
-            scope.spawn(|_| {
-                let _done = Done(&left);
-                work(range, here);
+        for part in parts {
+            left.fetch_add(1, Ordering::AcqRel);
+            let left = &left;
+            scope.spawn(move |_| {
+                let _done = Done(left);
+                work(part);
             });
         }
-        work(items.start..end(1), own);
+        work(first);
         work_until(|| left.load(Ordering::Acquire) == 0);
     });
 }
@@ -166,16 +169,18 @@ mod tests {
             for items in [0, 1, 2, 5, 100] {
                 // The last item has only one of its three elements.
                 let mut output = vec![0; (items * 3_usize).saturating_sub(2)];
-                let add = |range: Range<usize>, part: &mut [u8]| {
-                    assert_eq!(part.len(), (range.len() * 3).min(part.len()));
-                    part.iter_mut().for_each(|element| *element += 1);
+                let fill = |range: Range<usize>, part: &mut [usize]| {
+                    for (element, item) in part.iter_mut().zip(range.flat_map(|item| [item; 3])) {
+                        *element += item + 1;
+                    }
                 };
-                let mut work = || share(threads, 0..items, 3, &mut output, &add);
+                let mut work = || share(threads, 0..items, 3, &mut output, &fill);
                 match &crew {
                     Some(crew) => crew.run(work),
                     None => work(),
                 }
-                assert!(output.iter().all(|&element| element == 1), "{threads} threads, {items} items: {output:?}");
+                let expected: Vec<usize> = (0..output.len()).map(|at| at / 3 + 1).collect();
+                assert_eq!(output, expected, "{threads} threads, {items} items");
             }
         }
     }

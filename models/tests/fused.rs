@@ -473,6 +473,31 @@ fn what_the_pass_may_take_and_what_it_must_leave() {
         Case { what: "groups", size: (6, 8), expected: (2, 1), make: |n, x| layer(n, &x, Wanted { group: 5, ..Wanted::plain(5, 3) }, M) },
         Case { what: "a single output channel", size: (6, 8), expected: (3, 0), make: |n, x| layer(n, &x, Wanted::plain(1, 3), M) },
         Case {
+            what: "an identity that adds a little",
+            size: (1, 2),
+            expected: (2, 0),
+            make: |n, x| {
+                let identity: Vec<f32> = (0..25).map(|at| if at / 5 == at % 5 { 1.0 } else { 0.0 }).collect();
+                let (weights, bias) = (n.float_initializer(&[5, 5, 1, 1], &identity), n.float_initializer(&[5], &[0.05; 5]));
+                let name = n.node("ConvTranspose", &[&x.name, &weights, &bias], vec![ints("kernel_shape", &[1, 1])]);
+                let moved = Value { name, ..x };
+                n.bytes(&moved, M)
+            },
+        },
+        Case {
+            what: "more parts than a kernel reads, many of them the same",
+            size: (2, 2),
+            expected: (3, 0),
+            make: |n, x| {
+                let mut all = x;
+                for _ in 0..3 {
+                    all = n.concatenation(&[&all; 10]);
+                }
+                let all = n.bytes(&all, POSITIVE);
+                layer(n, &all, Wanted::plain(4, 1), M)
+            },
+        },
+        Case {
             what: "a ReLU of dequantized bytes",
             size: (6, 8),
             expected: (2, 0),
@@ -704,5 +729,8 @@ fn no_number_of_threads_brings_a_step_to_a_halt() {
         assert_eq!(model.threads().get(), threads);
         let lightness = Plane::filled(model.contract().width, model.contract().height, 60.0);
         (0..20).for_each(|_| model.advance(&lightness).unwrap());
+        let mut alone = Colorizer::load(&path).unwrap();
+        (0..20).for_each(|_| alone.advance(&lightness).unwrap());
+        assert!(model.raw_output() == alone.raw_output(), "{threads} threads give another output");
     }
 }

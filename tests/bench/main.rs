@@ -29,7 +29,7 @@ just bench [OPTIONS]: our runtime beside others, in turns, with ratios and their
 
   --quick              few rounds: a first look
   --rounds N           how often every engine has a turn (20)
-  --only NAME          only networks whose name holds NAME: a192, large, and the shipped ones
+  --only NAME          only networks whose name holds NAME: a192, large (which is left out otherwise), and the shipped ones
   --engines A,B        only these: ours, tract, onnxruntime, openvino, rten, peak
   --append FILE        adds the result to FILE as a section: docs/benchmarks.md
   --plot FILE          measures what scales instead, and draws it: docs/scaling.svg
@@ -115,7 +115,7 @@ fn run(options: Options) -> anyhow::Result<()> {
     let effort =
         Effort { rounds: options.rounds, steps: if options.quick { 5 } else { 10 }, compared: if options.quick { 20 } else { 100 } };
     if let Some(file) = &options.plot {
-        // Ten networks, and only medians are drawn.
+        // A dozen networks, and only the fastest turns are drawn.
         let effort = Effort { rounds: options.rounds.min(8), compared: 10, ..effort };
         let panels = scaling::measure(&options.engines, &photographs, &installation, folder.path(), effort)?;
         let how = format!(

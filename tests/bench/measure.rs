@@ -23,7 +23,7 @@ pub(crate) struct Effort {
 /// Steps at the start of a turn that do not count: caches are someone else's then.
 const TURN_WARM_UP: usize = 2;
 /// Between turns. Threads of the last contender may spin for a while after their work.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What was found about one contender.
 #[derive(Clone, Debug)]
@@ -110,7 +110,9 @@ pub(crate) fn interleaved(
     let mut rows: Vec<Row> = Vec::new();
     for (contender, turns) in &contenders {
         let entry = contender.entry;
-        let ours = find(Engine::Ours, Form::Int8, entry.threads).filter(|(ours, _)| ours.entry != entry);
+        // Beside a lesser instruction set's peak stand our kernels for it; those themselves stand beside nothing.
+        let ours = Entry { engine: Engine::Ours, form: Form::Int8, threads: entry.threads, set: entry.set };
+        let ours = contenders.iter().find(|(c, _)| c.entry == ours && c.entry != entry);
         let model = if entry.form == Form::Float { find(Engine::Tract, Form::Float, 1) } else { find(Engine::Ours, Form::Int8, 1) };
         let model = model.filter(|(model, _)| model.entry != entry && entry.engine != Engine::Peak);
         rows.push(Row {

@@ -124,8 +124,8 @@ pub(crate) fn section(installation: &Installation, effort: Effort, parts: &[Stri
     let Effort { rounds, steps, compared } = effort;
     format!(
         "\n### {date}, commit {commit}\n\n{}. {rounds} rounds; in each, every engine takes {steps} steps in turn, after 2 that do not count; one thread is {pinned}.\n\
-         Spreads are p10 to p90; ratios are of the turns of one round. Agreement: correlation of the outputs over {compared} recurrent frames, of int8 with ours, of f32 with Tract's.\n\
-         Memory is VmHWM of the engine's process, which for ONNX Runtime and OpenVINO includes Python; load is reading and preparing, once.\n\n{}",
+         Spreads are p10 to p90; ratios are of the turns of one round. Agreement: correlation of the outputs over {compared} recurrent frames, of int8 with ours (of \"sums too\", which is another file, too), of f32 with Tract's.\n\
+         Memory is VmHWM of the engine's process, with the frames that are played, and for ONNX Runtime and OpenVINO with Python; load is reading and preparing, once.\n\n{}",
         machine(),
         parts.join("\n")
     )
@@ -146,7 +146,10 @@ const INTRODUCTION: &str = "\
 Written by `just bench --append docs/benchmarks.md`. Every engine runs in a process of its own, and they take turns, so that what else the machine does
 meets all of them. \"int8\" is the file as it is exported (QDQ, gates and state in float); \"int8, sums too\" is the same network with the output of every
 convolution quantized, because ONNX Runtime computes a convolution in float where its output is float. The peak is the time that as many 8-bit
-multiply-adds take in registers alone.
+multiply-adds take in registers alone (for AVX2 with `vpmaddwd`; its kernel uses `vpmaddubsw`).
+
+ONNX Runtime and OpenVINO are called from Python; what such a call costs is in their times. OpenVINO is told to compute floats in f32, as the others do, and
+not in bf16. A lesser instruction set is that of our int8 kernels; the float parts and Tract keep theirs.
 ";
 
 /// Adds `section` at the end of `file`.

@@ -13,7 +13,7 @@ use crate::subject::{Photographs, Subject};
 /// Who is drawn, and as what.
 const DRAWN: [(Engine, Form, &str); 5] = [
     (Engine::Ours, Form::Int8, "ours, int8"),
-    (Engine::OnnxRuntime, Form::AllInt8, "ONNX Runtime, int8"),
+    (Engine::OnnxRuntime, Form::AllInt8, "ONNX Runtime, int8, sums too"),
     (Engine::OpenVino, Form::Int8, "OpenVINO, int8"),
     (Engine::Tract, Form::Int8, "stock Tract, int8"),
     (Engine::Peak, Form::Int8, "int8 peak of one thread"),

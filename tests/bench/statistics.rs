@@ -40,6 +40,7 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 
 /// Pearson's correlation of two equally long lists; NaN where one of them is constant.
 pub(crate) fn correlation(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len(), "two engines give outputs of different sizes");
     let mean = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;
     let (mean_a, mean_b) = (mean(a), mean(b));
     let (mut products, mut squares_a, mut squares_b) = (0.0, 0.0, 0.0);

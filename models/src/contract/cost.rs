@@ -674,7 +674,7 @@ impl<'a> Step<'a> {
         let elements = x.elements() as usize;
         match wanted.iter().filter(|&&size| size == -1).count() {
             0 if product == elements => {}
-            1 if elements.is_multiple_of(product.max(1)) => {
+            1 if product > 0 && elements.is_multiple_of(product) => {
                 let at = wanted.iter().position(|&size| size == -1).unwrap_or(0);
                 shape[at] = elements / product;
             }

@@ -105,7 +105,7 @@ impl Int8Convolution {
         let bias: Vec<i32> = outputs.iter().map(|output| output.bias).collect();
         let weights = Arc::new(Weights::pack(set, &rows, &bias, input.meaning.zero_point)?);
         let factor = quantized.as_ref().map_or(1.0, |(quantization, ..)| quantization.factor);
-        // Channels that only fill up a block become the zero point.
+        // Channels that only fill up a block meet zero weights wherever they are read.
         let mut multipliers: Vec<f32> = outputs.iter().map(|output| input.meaning.scale * output.scale * factor).collect();
         multipliers.resize(weights.blocks() * BLOCK, 0.0);
         if multipliers.iter().any(|m| !m.is_finite()) {

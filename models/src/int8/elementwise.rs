@@ -12,7 +12,7 @@ use tract_onnx::tract_core::ops::math::{Add, Mul, Sub, Tanh};
 use tract_onnx::tract_core::ops::nn::Sigmoid;
 
 use super::layout::{Layout, Recycled};
-use super::reading::{Moved, picture};
+use super::reading::{Moved, Shown, picture};
 use crate::vector::vectorized;
 
 /// The longest chain that is made one operator: what is read by two others is computed in both, and this bounds how often.
@@ -79,11 +79,11 @@ enum Link {
     Slice(usize),
 }
 
-/// `model` with the chains in it as one operator each.
+/// `model` with the chains in it as one operator each, and the names of their last nodes.
 ///
 /// # Errors
 /// Tract's, if it refuses a node.
-pub(super) fn fuse(model: &TypedModel) -> TractResult<TypedModel> {
+pub(super) fn fuse(model: &TypedModel) -> TractResult<(TypedModel, Vec<String>)> {
     let order = model.eval_order()?;
     let links = links(model, &order)?;
     let mut chains = HashMap::new();
@@ -115,7 +115,7 @@ pub(super) fn fuse(model: &TypedModel) -> TractResult<TypedModel> {
         }
     }
     let mut to = TypedModel { symbols: model.symbols.clone(), ..TypedModel::default() };
-    let mut wired = HashMap::new();
+    let (mut wired, mut names) = (HashMap::new(), Vec::new());
     for input in &model.inputs {
         let node = model.node(input.node);
         wired.insert(*input, to.add_source(&node.name, node.outputs[0].fact.clone())?);
@@ -127,6 +127,7 @@ pub(super) fn fuse(model: &TypedModel) -> TractResult<TypedModel> {
         }
         let outlets = if let Some((op, inputs)) = chains.remove(&id) {
             let inputs: Vec<OutletId> = inputs.iter().map(|input| wired[input]).collect();
+            names.push(node.name.clone());
             to.wire_node(&node.name, op, &inputs)?
         } else if let Some(constant) = node.outputs[0].fact.konst.clone().filter(|_| node.inputs.is_empty()) {
             tvec!(to.add_const(&node.name, constant)?)
@@ -140,12 +141,12 @@ pub(super) fn fuse(model: &TypedModel) -> TractResult<TypedModel> {
     }
     let outputs: Vec<OutletId> = model.outputs.iter().map(|output| wired[output]).collect();
     to.select_output_outlets(&outputs)?;
-    Ok(to)
+    Ok((to, names))
 }
 
 /// The nodes that chains can go through: operators of pictures of one size, without broadcasting, and slices of channels.
 fn links(model: &TypedModel, order: &[usize]) -> TractResult<HashMap<usize, Link>> {
-    let mut links = HashMap::new();
+    let (mut links, mut shown) = (HashMap::new(), Shown::default());
     for &id in order {
         let node = model.node(id);
         if node.outputs.len() != 1 || node.outputs[0].fact.datum_type != f32::datum_type() {
@@ -165,7 +166,7 @@ fn links(model: &TypedModel, order: &[usize]) -> TractResult<HashMap<usize, Link
             && links.contains_key(&input.node)
             && let Some(from) = picture(model, input)?
             && from.channels > to.channels
-            && let Some(Moved::Sliced { first }) = Moved::by(model, node, from)?
+            && let Some(Moved::Sliced { first }) = Moved::by(model, node, from, &mut shown)?
         {
             links.insert(id, Link::Slice(first));
         }

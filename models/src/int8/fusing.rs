@@ -21,6 +21,8 @@ pub struct Fused {
     pub convolutions: Vec<String>,
     /// The convolutions that are left to Tract.
     pub left: Vec<String>,
+    /// The last nodes of the chains of float arithmetic that run as one operator each.
+    pub chains: Vec<String>,
     /// Multiply-adds a frame of the fused convolutions.
     pub multiply_adds: u64,
     /// Memory of their packed weights.
@@ -58,7 +60,7 @@ pub(crate) fn fuse(model: &TypedModel, set: InstructionSet, threads: usize) -> T
                 if let Making::Convolution { convolution, .. } = picture.making {
                     fused.add(&model.node(convolution).name, &findings.convolutions[&convolution], &operators.stored[&index]);
                 }
-                let outlet = wiring.to.wire_node(format!("{}.stored.{index}", node.name), op, &inputs)?[0];
+                let outlet = wiring.to.wire_node(free_name(model, &node.name, index), op, &inputs)?[0];
                 wiring.stored.insert(index, outlet);
             }
         }
@@ -91,7 +93,18 @@ pub(crate) fn fuse(model: &TypedModel, set: InstructionSet, threads: usize) -> T
     if fused.convolutions.is_empty() {
         fused.instruction_set.clear();
     }
-    Ok((elementwise::fuse(&wiring.to)?, fused))
+    let (model, chains) = elementwise::fuse(&wiring.to)?;
+    fused.chains = chains;
+    Ok((model, fused))
+}
+
+/// A name for the node of a picture that no node of the file has.
+fn free_name(model: &TypedModel, node: &str, picture: usize) -> String {
+    let mut name = format!("{node}.stored.{picture}");
+    while model.nodes().iter().any(|other| other.name == name) {
+        name.push('_');
+    }
+    name
 }
 
 impl Fused {

@@ -11,6 +11,7 @@ use tract_onnx::tract_core::ops::math::{Add, Max};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 use tract_onnx::tract_core::ops::quant::{DequantizeLinearF32, QuantizeLinearU8};
 
+use super::kernels::READINGS_MAX;
 use super::layout::Layout;
 use super::weights;
 
@@ -67,7 +68,8 @@ impl View {
     fn joined(views: &[&Self]) -> Option<Self> {
         let (first, others) = views.split_first()?;
         let same = |view: &&&Self| (view.meaning, view.height, view.width) == (first.meaning, first.height, first.width);
-        others.iter().all(|view| same(&view)).then(|| {
+        let few = views.iter().map(|view| view.parts.len()).sum::<usize>() <= PARTS_MAX;
+        (few && others.iter().all(|view| same(&view))).then(|| {
             let parts = views.iter().flat_map(|view| view.parts.iter().copied()).collect();
             Self { parts, ..(*first).clone() }
         })
@@ -157,17 +159,29 @@ pub(super) enum Making {
     Bytes { part: Part, meaning: Meaning },
 }
 
+/// The bytes of a QuantizeLinear node: a [`View`] whose meaning is what reads them gives them.
+#[derive(Clone, Debug)]
+pub(super) struct Bytes {
+    pub(super) parts: Vec<Part>,
+    height: usize,
+    width: usize,
+}
+
+/// The most parts of a view: more stretches of bytes no kernel reads, and each is at least one.
+const PARTS_MAX: usize = READINGS_MAX;
+
 /// What was found in a graph.
 #[derive(Default)]
 pub(super) struct Findings {
     /// Of nodes whose float output is dequantized bytes.
     pub(super) views: HashMap<usize, View>,
     /// Of QuantizeLinear nodes: the bytes they give.
-    pub(super) bytes: HashMap<usize, View>,
+    bytes: HashMap<usize, Bytes>,
     /// In the order in which they can be made.
     pub(super) pictures: Vec<Picture>,
     /// Convolutions that read bytes, by node.
     pub(super) convolutions: HashMap<usize, Convolution>,
+    shown: Shown,
 }
 
 /// Reads a graph whose nodes are visited in `order`.
@@ -179,8 +193,9 @@ pub(super) fn read(model: &TypedModel, order: &[usize]) -> TractResult<Findings>
             findings.read_quantize(model, node, quantization)?;
         } else if let Some(op) = node.op_as::<DequantizeLinearF32>() {
             let zero_point = u8::try_from(op.zero_point);
-            if let (Some(view), Ok(zero_point)) = (findings.bytes.get(&node.inputs[0].node), zero_point) {
-                let view = View { meaning: Meaning { scale: op.scale, zero_point }, ..view.clone() };
+            if let (Some(bytes), Ok(zero_point)) = (findings.bytes.get(&node.inputs[0].node), zero_point) {
+                let Bytes { parts, height, width } = bytes.clone();
+                let view = View { parts, meaning: Meaning { scale: op.scale, zero_point }, height, width };
                 if op.scale.is_finite() && op.scale > 0.0 {
                     findings.views.insert(id, view);
                 }
@@ -266,15 +281,21 @@ impl Findings {
         let parts = match self.convolution_behind(model, node, stored)? {
             Some(making) => vec![self.store(node.id, making, stored, quantization)],
             None => {
-                let mut parts = Vec::new();
-                for (outlet, layout) in side_by_side(model, input, stored)? {
-                    self.quantized(model, node.id, outlet, layout, quantization, &mut parts)?;
+                let operands = side_by_side(model, input, stored)?;
+                let parts = |outlet: OutletId| self.view(outlet).map_or(1, |view| view.parts.len());
+                // Too many parts are put together by Tract.
+                if operands.iter().map(|&(outlet, _)| parts(outlet)).sum::<usize>() > PARTS_MAX {
+                    vec![self.store(node.id, Making::Floats { outlet: input }, stored, quantization)]
+                } else {
+                    let mut parts = Vec::new();
+                    for (outlet, layout) in operands {
+                        self.quantized(model, node.id, outlet, layout, quantization, &mut parts)?;
+                    }
+                    parts
                 }
-                parts
             }
         };
-        let meaning = Meaning { scale: quantization.factor.recip(), zero_point: quantization.zero_point };
-        self.bytes.insert(node.id, View { parts, meaning, height: stored.height, width: stored.width });
+        self.bytes.insert(node.id, Bytes { parts, height: stored.height, width: stored.width });
         Ok(())
     }
 
@@ -313,7 +334,7 @@ impl Findings {
         if let Some(&small) = mover.inputs.first()
             && let Some(before) = picture(model, small)?
             && (layout.channels, layout.height, layout.width) == (before.channels, 2 * before.height, 2 * before.width)
-            && Moved::by(model, mover, before)? == Some(Moved::Doubled)
+            && Moved::by(model, mover, before, &mut self.shown)? == Some(Moved::Doubled)
         {
             let stored = self.store(node, Making::Floats { outlet: small }, before, quantization);
             parts.push(Part { upsampled: true, ..stored });
@@ -368,7 +389,7 @@ impl Findings {
     }
 
     /// The view that a node which only moves values makes of the views it reads.
-    fn read_moving(&self, model: &TypedModel, node: &TypedNode) -> TractResult<Option<View>> {
+    fn read_moving(&mut self, model: &TypedModel, node: &TypedNode) -> TractResult<Option<View>> {
         if node.outputs.len() != 1 {
             return Ok(None);
         }
@@ -377,9 +398,9 @@ impl Findings {
             let views: Option<Vec<&View>> = node.inputs.iter().map(|&input| self.view(input)).collect();
             return Ok(views.filter(|_| concat.axis == 1).and_then(|views| View::joined(&views)));
         }
-        let Some(view) = node.inputs.first().and_then(|&input| self.view(input)) else { return Ok(None) };
+        let Some(view) = node.inputs.first().and_then(|&input| self.view(input)).cloned() else { return Ok(None) };
         let before = Layout { channels: view.channels(), height: view.height, width: view.width };
-        Ok(match Moved::by(model, node, before)? {
+        Ok(match Moved::by(model, node, before, &mut self.shown)? {
             Some(Moved::Doubled) => view.upsampled(),
             Some(Moved::Sliced { first }) => Some(view.narrowed(first, to.channels)),
             None => None,
@@ -417,10 +438,11 @@ impl Findings {
         if !padded || !plain || !sized || !bordered || node.inputs.len() != 3 {
             return Ok(None);
         }
-        let (Some(weights), Some(bias)) = (constant(model, node.inputs[1])?, constant(model, node.inputs[2])?) else { return Ok(None) };
-        if weights.shape() != [to.channels, view.channels(), kernel, kernel] || weights.datum_type() != f32::datum_type() {
+        let fact = model.outlet_fact(node.inputs[1])?;
+        if fact.shape.as_concrete() != Some(&[to.channels, view.channels(), kernel, kernel]) || fact.datum_type != f32::datum_type() {
             return Ok(None);
         }
+        let (Some(weights), Some(bias)) = (constant(model, node.inputs[1])?, constant(model, node.inputs[2])?) else { return Ok(None) };
         let bias = bias.cast_to::<f32>()?;
         let bias = floats(&bias)?;
         if bias.len() != 1 && bias.len() != to.channels {
@@ -462,44 +484,73 @@ pub(super) enum Moved {
 impl Moved {
     /// What an operator does is not read off its name: it is shown a tensor of numbers and looked at where they end up. `from` is what it reads; its
     /// other inputs must be constants. What computes each number by itself moves none, even if it leaves those that it is shown as they are.
-    pub(super) fn by(model: &TypedModel, node: &TypedNode, from: Layout) -> TractResult<Option<Self>> {
+    pub(super) fn by(model: &TypedModel, node: &TypedNode, from: Layout, shown: &mut Shown) -> TractResult<Option<Self>> {
         let Some(to) = picture(model, OutletId::new(node.id, 0))? else { return Ok(None) };
         let doubled = (to.channels, to.height, to.width) == (from.channels, 2 * from.height, 2 * from.width);
         let narrowed = (to.height, to.width) == (from.height, from.width) && to.channels <= from.channels;
         let plane = from.height * from.width;
         let computes = node.op_is::<ElementWiseOp>() || node.op_is::<TypedBinOp>();
-        if !(doubled || narrowed) || computes || from.channels * plane > SHOWN_MAX {
+        if !(doubled || narrowed) || computes || !shown.may(from.channels * plane) {
             return Ok(None);
         }
-        let numbers: Vec<f32> = (0..from.channels * plane).map(shown).collect();
-        let mut inputs = tvec!(Tensor::from_shape(&[1, from.channels, from.height, from.width], &numbers)?.into_tvalue());
+        let mut constants = TVec::new();
         for &input in &node.inputs[1..] {
             let Some(constant) = constant(model, input)? else { return Ok(None) };
-            inputs.push(constant.into_tvalue());
+            constants.push(constant.into_tvalue());
         }
-        let Some(outputs) = node.op.eval_out_of_plan(inputs)? else { return Ok(None) };
-        if outputs.len() != 1 || outputs[0].datum_type() != f32::datum_type() || outputs[0].shape() != [1, to.channels, to.height, to.width]
-        {
-            return Ok(None);
-        }
-        let moved = floats(&outputs[0])?;
-        if doubled {
-            let expected = |index: usize| {
-                let (channel, y, x) = (index / (4 * plane), index % (4 * plane) / to.width, index % to.width);
-                channel * plane + y / 2 * from.width + x / 2
+        let mut found = None;
+        // Large numbers hide what is added to them, so the same ones are shown very small, too: what is added to those is all that is left.
+        for unit in [1.0, 2.0_f32.powi(-60)] {
+            let numbers: Vec<f32> = (0..from.channels * plane).map(|index| unit * number_at(index)).collect();
+            let mut inputs = tvec!(Tensor::from_shape(&[1, from.channels, from.height, from.width], &numbers)?.into_tvalue());
+            inputs.extend(constants.iter().cloned());
+            let Some(outputs) = node.op.eval_out_of_plan(inputs)? else { return Ok(None) };
+            let shape = [1, to.channels, to.height, to.width];
+            if outputs.len() != 1 || outputs[0].datum_type() != f32::datum_type() || outputs[0].shape() != shape {
+                return Ok(None);
+            }
+            let moved = floats(&outputs[0])?;
+            let this = if doubled {
+                let expected = |index: usize| {
+                    let (channel, y, x) = (index / (4 * plane), index % (4 * plane) / to.width, index % to.width);
+                    channel * plane + y / 2 * from.width + x / 2
+                };
+                moved.iter().enumerate().all(|(to, &from)| from == numbers[expected(to)]).then_some(Self::Doubled)
+            } else {
+                let sliced = |first: &usize| moved[..] == numbers[first * plane..][..moved.len()];
+                (0..=from.channels - to.channels).find(sliced).map(|first| Self::Sliced { first })
             };
-            return Ok(moved.iter().enumerate().all(|(to, &from)| from == numbers[expected(to)]).then_some(Self::Doubled));
+            if this.is_none() || found.is_some_and(|found| Some(found) != this) {
+                return Ok(None);
+            }
+            found = this;
         }
-        let sliced = |first: &usize| moved[..] == numbers[first * plane..][..moved.len()];
-        Ok((0..=from.channels - to.channels).find(sliced).map(|first| Self::Sliced { first }))
+        Ok(found)
     }
 }
 
-/// The largest tensor that an operator is shown.
-const SHOWN_MAX: usize = 1 << 24;
+/// How many numbers operators may still be shown, so that a large graph does not take long to load.
+pub(super) struct Shown {
+    left: usize,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self { left: 1 << 24 }
+    }
+}
+
+impl Shown {
+    /// Whether it may be so many more, which then count.
+    fn may(&mut self, count: usize) -> bool {
+        let left = self.left.checked_sub(count);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
+}
 
 /// Of a tensor's numbers, the one at `index`: each is another, of either sign, and none is on a line with its neighbors.
-fn shown(index: usize) -> f32 {
+fn number_at(index: usize) -> f32 {
     // An odd factor makes of different numbers of 24 bits different ones.
     let mixed = (index as u32).wrapping_mul(0x9E_3779) & 0xFF_FFFF;
     mixed as f32 - (1 << 23) as f32 + if (1 << 22..=3 << 22).contains(&mixed) { 0.5 } else { 0.0 }

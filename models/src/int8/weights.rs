@@ -29,7 +29,8 @@ fn integers(values: &[f32]) -> Option<(Vec<i8>, f32)> {
 /// As [`integers`], with the bias as an integer, too: in units of the scale times `input_scale`.
 ///
 /// Weights with a common divisor look as if their scale was that much larger, and a bias would lose digits in it. So of the scales that such weights
-/// can have, the largest is taken that leaves the most of the bias: all of it, if the exporter has quantized it. Beyond 2^30 there is none.
+/// can have, the largest is taken that leaves the most of the bias: all of it, if the exporter has quantized it. `None` if the bias is no whole number of
+/// units, or beyond 2^30 of them.
 pub(super) fn with_bias(values: &[f32], bias: f32, input_scale: f32) -> Option<(Vec<i8>, f32, i32)> {
     const REACH: f64 = (1 << 30) as f64;
     let (integers, scale) = integers(values)?;
@@ -46,7 +47,11 @@ pub(super) fn with_bias(values: &[f32], bias: f32, input_scale: f32) -> Option<(
         (divisor, units.round(), (units - units.round()).abs() / f64::from(divisor))
     };
     let fitting = (1..=127 / largest).map(counted).filter(|(_, units, _)| units.abs() < REACH);
-    let (divisor, units, _) = fitting.min_by(|(.., a), (.., b)| a.total_cmp(b))?;
+    let (divisor, units, lost) = fitting.min_by(|(.., a), (.., b)| a.total_cmp(b))?;
+    // What the digits of floats lose, and no more: a bias between two units was never quantized, and is not ours to round.
+    if lost * f64::from(divisor) > 0.01 + 1e-6 * units.abs() {
+        return None;
+    }
     let integers = integers.iter().map(|&w| w * divisor as i8).collect();
     Some((integers, scale / f32::from(divisor), units as i32))
 }

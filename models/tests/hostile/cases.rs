@@ -365,6 +365,11 @@ fn operators() -> Vec<Case> {
             g.initializer.push(tensor("zero", &[1, 1, 1, 1], DataType::Int32, vec![0; 4]));
             one(g, "Div", &["zero", "zero"], vec![]);
         }),
+        changed("it makes [0, -1]", |g| {
+            g.initializer.push(tensor("empty", &[0], DataType::Float, vec![]));
+            g.initializer.push(tensor("shape", &[2], DataType::Int64, longs(&[0, -1])));
+            one(g, "Reshape", &["empty", "shape"], vec![]);
+        }),
         changed("no stored list", |g| one(g, "Reshape", &["relu", "half"], vec![])),
         changed("it makes", |g| {
             g.initializer.push(tensor("shape", &[2], DataType::Int64, longs(&[-1, -1])));

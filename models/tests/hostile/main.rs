@@ -339,7 +339,8 @@ fn mutations(numbers: impl Iterator<Item = u64>, long: bool) {
     // What is fused computes what Tract would, to the last bits; in about one of a hundred mutations a bias is counted more coarsely than in the file,
     // or a rounding falls the other way.
     let far = distances.iter().filter(|d| d.0 > 0.001).count();
-    assert!(far * 20 <= distances.len() + 40, "{far} of {} fused models compute something else than Tract", distances.len());
+    assert_eq!(ends.get("loaded and failed to step"), None, "what loads must run");
+    assert!(far * 50 <= distances.len() + 40, "{far} of {} fused models compute something else than Tract", distances.len());
     assert!(resident <= RESIDENT_MAX, "{resident} KiB of resident memory");
 }
 

@@ -13,7 +13,7 @@ use super::{Added, BLOCK, InstructionSet, Kernel, QUAD, QuadWeights, Row, Writin
 /// Runs the kernel of `set`.
 ///
 /// # Panics
-/// If there is none here, or this processor does not have it: [`Weights::pack`](super::Weights::pack) has made sure.
+/// If there is none here. That this processor has it is not asked again: [`Weights::pack`](super::Weights::pack) makes weights for no other.
 #[expect(unsafe_code, reason = "instructions that not every processor has")]
 pub(super) fn convolve(set: InstructionSet, row: &Row, writing: &mut Writing) {
     // SAFETY: weights are packed only for an instruction set that this processor has.
@@ -331,7 +331,8 @@ impl NeonI8mm {
             let weights = row.weights.packed.as_ptr().add(block * row.weights.quads.next_multiple_of(2) * BLOCK * QUAD);
             let start: *const i64 = row.weights.start.as_ptr().add(block * BLOCK).cast();
             // Of each two outputs, both sums of the first pixel, both of the second.
-            let mut sums: [[int32x4_t; BLOCK / 2]; PAIRS] = [from_fn(|i| vreinterpretq_s32_s64(vld1q_dup_s64(start.add(i)))); PAIRS];
+            let mut sums: [[int32x4_t; BLOCK / 2]; PAIRS] =
+                [from_fn(|i| vreinterpretq_s32_s64(vdupq_n_s64(start.add(i).read_unaligned()))); PAIRS];
             // How many quads have been read, of all readings.
             let mut read = 0;
             for reading in row.readings {

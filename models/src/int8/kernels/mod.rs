@@ -32,7 +32,7 @@ pub enum InstructionSet {
     /// 256-bit `vpdpbusd` in its VEX form.
     #[cfg(target_arch = "x86_64")]
     AvxVnni,
-    /// 256-bit `vpmaddwd`.
+    /// 256-bit `vpmaddubsw`.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// `usmmla`, a matrix product of bytes.
@@ -247,7 +247,7 @@ pub(crate) struct Reading<'a> {
 pub(crate) enum Writing<'a> {
     /// Pixel `i` gets the channels of all blocks at `offset + i * step`, as bytes.
     Bytes { bytes: &'a mut [u8], offset: usize, step: usize, quantizing: &'a Quantizing, residual: Option<Residual<'a>> },
-    /// Pixel `i` gets channel `c` at `offset + i * step + (c - first) * plane`: the channels of block `block` on, as far as `floats` goes.
+    /// Pixel `i` gets channel `c` of the blocks at `offset + i * step + c * plane`, as a float, for so many channels as `channels` says.
     Floats { floats: &'a mut [f32], offset: usize, step: usize, plane: usize, channels: usize, multipliers: &'a [f32] },
 }
 
@@ -281,6 +281,8 @@ pub(crate) fn convolve(weights: &Weights, blocks: std::ops::Range<usize>, readin
         return;
     }
     assert!(blocks.end <= weights.blocks && readings.len() <= READINGS_MAX);
+    // None is empty, and so the sum cannot wrap.
+    assert!(readings.iter().all(|reading| (1..=weights.quads).contains(&reading.quads)));
     assert_eq!(readings.iter().map(|r| r.quads).sum::<usize>(), weights.quads);
     let last = pixels - 1;
     let inside = |offset: usize, step: usize, length: usize, whole: usize| {
@@ -398,6 +400,10 @@ unsafe fn go<K: Kernel>(row: &Row, writing: &mut Writing) {
     }
 }
 
+/// One tile of a row, for `V` blocks: gives its width.
+///
+/// # Safety
+/// As [`Kernel::sum`].
 #[inline(always)]
 #[expect(unsafe_code, reason = "it calls the kernel")]
 unsafe fn tile<K: Kernel, const P: usize, const V: usize>(row: &Row, first: usize, block: usize, writing: &mut Writing) -> usize {

@@ -7,7 +7,7 @@ use super::{Added, BLOCK, InstructionSet, Kernel, QUAD, QUAD_BYTES, QuadWeights,
 /// Runs the kernel of `set`.
 ///
 /// # Panics
-/// If there is none here, or this processor does not have it: [`Weights::pack`](super::Weights::pack) has made sure.
+/// If there is none here. That this processor has it is not asked again: [`Weights::pack`](super::Weights::pack) makes weights for no other.
 #[expect(unsafe_code, reason = "instructions that not every processor has")]
 pub(super) fn convolve(set: InstructionSet, row: &Row, writing: &mut Writing) {
     // SAFETY: weights are packed only for an instruction set that this processor has.
@@ -244,6 +244,10 @@ unsafe fn sum_by_halves<const P: usize, const V: usize>(
     sums
 }
 
+/// Sums `G` pixels of a tile, from its pixel `pixel` on, into `sums`, and gives `G`.
+///
+/// # Safety
+/// As [`Kernel::sum`]; the tile has these pixels.
 #[inline(always)]
 #[expect(unsafe_code, reason = "intrinsics and pointers")]
 unsafe fn group<const G: usize, const P: usize, const V: usize>(
@@ -261,6 +265,10 @@ unsafe fn group<const G: usize, const P: usize, const V: usize>(
     G
 }
 
+/// The sums of `P` pixels for one block.
+///
+/// # Safety
+/// As [`Kernel::sum`].
 #[inline(always)]
 #[expect(unsafe_code, reason = "intrinsics and pointers")]
 unsafe fn halves<const P: usize>(
