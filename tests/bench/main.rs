@@ -113,7 +113,7 @@ fn run(options: Options) -> anyhow::Result<()> {
     }
     let installation = Installation { peers: peers(), core: report::last_core() };
     let effort =
-        Effort { rounds: options.rounds, steps: if options.quick { 5 } else { 10 }, compared: if options.quick { 20 } else { 100 } };
+        Effort { rounds: options.rounds, steps: if options.quick { 5 } else { 25 }, compared: if options.quick { 20 } else { 100 } };
     if let Some(file) = &options.plot {
         // A dozen networks, and only the fastest turns are drawn.
         let effort = Effort { rounds: options.rounds.min(8), compared: 10, ..effort };
