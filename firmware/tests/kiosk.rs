@@ -6,7 +6,7 @@
 mod program;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
@@ -77,9 +77,13 @@ impl Manager {
     fn hear(&self, patience: Duration) -> Heard {
         let mut bytes = [0; 4096];
         self.socket.set_read_timeout(Some(patience)).unwrap();
-        match self.socket.recv(&mut bytes) {
-            Ok(length) => Heard::News(String::from_utf8(bytes[..length].to_vec()).unwrap()),
-            Err(_) => Heard::Silence,
+        loop {
+            match self.socket.recv(&mut bytes) {
+                Ok(length) => return Heard::News(String::from_utf8(bytes[..length].to_vec()).unwrap()),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Heard::Silence,
+                // A wait with a time limit is interrupted when the whole machine stood still for a while.
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}"),
+            }
         }
     }
 
