@@ -93,20 +93,28 @@ impl Composer {
             Some(crew) if hands.len() > 1 => {
                 let rows = height.div_ceil(hands.len());
                 let size = rows * frame.luma.width;
-                let parts = hands.iter_mut().zip(cb.data.chunks_mut(size)).zip(cr.data.chunks_mut(size)).enumerate();
-                let fill = |(part, ((hand, cb), cr)): (usize, ((&mut Hand, &mut [u8]), &mut [u8]))| {
-                    frame.fill(hand, part * rows..((part + 1) * rows).min(height), cb, cr);
-                };
-                crew.run(|| each(parts, &fill));
+                let planes = cb.data.chunks_mut(size).zip(cr.data.chunks_mut(size));
+                let strips = hands.iter_mut().zip(planes).enumerate().map(|(part, (hand, (cb, cr)))| {
+                    let rows = part * rows..((part + 1) * rows).min(height);
+                    Strip { hand, rows, cb, cr }
+                });
+                crew.run(|| each(strips, &|strip: Strip| frame.fill(strip)));
             }
-            _ => frame.fill(&mut hands[0], 0..height, &mut cb.data, &mut cr.data),
+            _ => frame.fill(Strip { hand: &mut hands[0], rows: 0..height, cb: &mut cb.data, cr: &mut cr.data }),
         }
     }
 }
 
+/// Rows that one thread fills, and what it fills them with.
+struct Strip<'a> {
+    hand: &'a mut Hand,
+    rows: Range<usize>,
+    cb: &'a mut [u8],
+    cr: &'a mut [u8],
+}
+
 impl Frame<'_> {
-    /// Fills the rows `rows`, which are `cb` and `cr`.
-    fn fill(&self, hand: &mut Hand, rows: Range<usize>, cb: &mut [u8], cr: &mut [u8]) {
+    fn fill(&self, Strip { hand, rows, cb, cr }: Strip) {
         vectorized(
             #[inline(always)]
             || hand.fill(self, rows, cb, cr),

@@ -1,7 +1,7 @@
 //! The configuration: layers of TOML, where each value came from, and what is wrong with one.
 //!
 //! [`keys`] is the list of all keys, [`layers`] reads and merges, [`boards`] knows the boards, [`typed`] is what the program reads in the
-//! end, and [`show`] prints it.
+//! end, and [`show()`] prints it.
 
 pub mod boards;
 pub mod keys;
