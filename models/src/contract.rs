@@ -1,6 +1,7 @@
 //! What a colorizer model file promises: names, shapes, and the metadata a device needs. Read, checked, or refused.
 
 mod cost;
+mod operators;
 mod tensors;
 mod wire;
 
