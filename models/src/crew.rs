@@ -38,13 +38,15 @@ impl Crew {
         self.pool.install(|| {
             let own = rayon::current_thread_index();
             rayon::scope(|scope| {
-                // A thread takes up its own copy before it takes anything of another's, so none can find it while it waits for a part; but for the
-                // step's own thread, which would not come back from it.
-                scope.spawn_broadcast(|_, thread| {
-                    if Some(thread.index()) != own {
-                        look_for_work(&over);
-                    }
-                });
+                // Jobs that any thread may take, and not one for each: the scope does not end before all of them have run, and a thread whose core is
+                // taken would keep it. The step's own thread finds those that are left over when it waits, and must come back from them.
+                for _ in 1..self.size() {
+                    scope.spawn(|_| {
+                        if rayon::current_thread_index() != own {
+                            look_for_work(&over);
+                        }
+                    });
+                }
                 let over = Over(&over);
                 let result = step();
                 drop(over);
@@ -92,7 +94,10 @@ pub(crate) fn share<T: Send>(
     each(ranges.zip(output.chunks_mut(count * size)), &|(range, output)| work(range, output));
 }
 
-/// Does `work` on all of `parts`, each on whatever thread of the pool takes it; on the first, on this one. No part may hand out work itself.
+/// Does `work` on all of `parts`, each on whatever thread of the pool takes it; on the first, on this one.
+///
+/// No part may hand out work itself: a thread that waited for it could take up a job of [`Crew::run`], and would not come back before the step's end,
+/// which waits for its part.
 ///
 /// `rayon::join` would do, but a thread that waits in it falls asleep within microseconds, and a layer's parts are never done at the same time.
 pub(crate) fn each<P: Send>(mut parts: impl Iterator<Item = P> + Send, work: &(impl Fn(P) + Sync)) {
@@ -133,17 +138,17 @@ impl Drop for Over<'_> {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
 
-    /// The sum of the numbers below `end`, shared down to single ones.
+    /// The sum of the numbers from `start` to below `end`, in many parts.
     fn sum(start: u64, end: u64) -> u64 {
-        if end - start < 2 {
-            return if start < end { start } else { 0 };
-        }
-        let middle = start.midpoint(end);
-        let (a, b) = rayon::join(|| sum(start, middle), || sum(middle, end));
-        a + b
+        let sum = AtomicU64::new(0);
+        each((start..end).step_by(7), &|from| {
+            sum.fetch_add((from..end.min(from + 7)).sum(), Ordering::Relaxed);
+        });
+        sum.into_inner()
     }
 
     fn crew(threads: usize) -> Crew {
@@ -189,20 +194,11 @@ mod tests {
     fn a_panic_in_a_step_comes_out_and_the_next_step_runs() {
         let crew = crew(3);
         for panicking in 0..3 {
-            let bad = |part: u64| {
-                assert!(part != panicking, "on purpose");
-                sum(0, 10)
-            };
-            let caught = catch_unwind(AssertUnwindSafe(|| {
-                crew.run(|| {
-                    bad(0);
-                    rayon::join(|| bad(1), || bad(2))
-                })
-            }));
+            let bad = |part: u64| assert!(part != panicking, "on purpose");
+            let caught = catch_unwind(AssertUnwindSafe(|| crew.run(|| each(0..3, &bad))));
             assert!(caught.is_err(), "the panic in part {panicking} is lost");
-            let caught = catch_unwind(AssertUnwindSafe(|| {
-                crew.run(|| share(3, 0..3, 1, &mut [0; 3], &|range, _| assert_eq!(bad(range.start as u64), 45)))
-            }));
+            let shared = |range: Range<usize>, _: &mut [u8]| bad(range.start as u64);
+            let caught = catch_unwind(AssertUnwindSafe(|| crew.run(|| share(3, 0..3, 1, &mut [0; 3], &shared))));
             assert!(caught.is_err(), "the panic in a shared part {panicking} is lost");
             assert_eq!(crew.run(|| sum(0, 100)), 4950);
         }
