@@ -44,16 +44,16 @@ pub(super) fn with_bias(values: &[f32], bias: f32, input_scale: f32) -> Option<(
     };
     let counted = |divisor: u8| {
         let units = bias * f64::from(divisor) / (f64::from(scale) * input_scale);
-        (divisor, units.round(), (units - units.round()).abs() / f64::from(divisor))
+        (divisor, units, (units - units.round()).abs() / f64::from(divisor))
     };
     let fitting = (1..=127 / largest).map(counted).filter(|(_, units, _)| units.abs() < REACH);
     let (divisor, units, lost) = fitting.min_by(|(.., a), (.., b)| a.total_cmp(b))?;
     // What the digits of floats lose, and no more: a bias between two units was never quantized, and is not ours to round.
-    if lost * f64::from(divisor) > 0.01 + 1e-6 * units.abs() {
+    if lost * f64::from(divisor) > 1e-5 * units.abs() {
         return None;
     }
     let integers = integers.iter().map(|&w| w * divisor as i8).collect();
-    Some((integers, scale / f32::from(divisor), units as i32))
+    Some((integers, scale / f32::from(divisor), units.round() as i32))
 }
 
 #[cfg(test)]
@@ -83,6 +83,8 @@ mod tests {
             }
         }
         assert_eq!(with_bias(&[1e-9, -1e-9], 1e9, 1e-3), None, "a bias out of reach");
+        assert_eq!(with_bias(&[1.27, -0.5], 0.3, 10_485.0), None, "a bias far below a unit");
+        assert_eq!(with_bias(&[1.27, -0.5], 1.2345e-3, 0.02), None, "a bias between two units");
         assert!(with_bias(&[0.0; 4], 0.5, 1e-4).is_some_and(|(.., bias)| bias != 0), "a channel that is its bias");
     }
 
