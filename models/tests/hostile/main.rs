@@ -336,11 +336,12 @@ fn mutations(numbers: impl Iterator<Item = u64>, long: bool) {
             println!("  {count} times, first in case {first}: {why}");
         }
     }
-    // What is fused computes what Tract would, to the last bits; in about one of a hundred mutations a bias is counted more coarsely than in the file,
-    // or a rounding falls the other way.
+    // What is fused computes what Tract would, to the last bits; in about one of two thousand mutations a rounding falls the other way, which is a small
+    // part of the largest number.
+    assert!(distances.iter().all(|d| d.0 <= 0.1), "fused, {worst:?} compute something else than Tract");
     let far = distances.iter().filter(|d| d.0 > 0.001).count();
     assert_eq!(ends.get("loaded and failed to step"), None, "what loads must run");
-    assert!(far * 50 <= distances.len() + 40, "{far} of {} fused models compute something else than Tract", distances.len());
+    assert!(far * 500 <= distances.len() + 500, "{far} of {} fused models compute something else than Tract", distances.len());
     assert!(resident <= RESIDENT_MAX, "{resident} KiB of resident memory");
 }
 
