@@ -10,7 +10,7 @@ use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::nets::{RecurrentUNet, States};
+use crate::nets::{Network, States};
 
 const WEIGHTS: &str = "weights.bpk";
 const AVERAGE: &str = "average.bpk";
@@ -27,7 +27,7 @@ pub struct Position {
     pub step: u64,
     /// Seconds trained so far, over all sessions.
     pub seconds: f64,
-    /// The states' shapes, deepest first.
+    /// The states' shapes.
     pub state_shapes: Vec<[usize; 4]>,
     /// The learning curve's best validation loss so far.
     pub best_validation_loss: Option<f32>,
@@ -36,9 +36,9 @@ pub struct Position {
 /// What is saved and restored.
 pub struct Progress {
     /// The network being trained, on an autodiff device.
-    pub net: RecurrentUNet,
+    pub net: Network,
     /// The moving average of its weights, on a plain device.
-    pub average: RecurrentUNet,
+    pub average: Network,
     /// The optimizer's moments.
     pub optimizer: ModuleOptimizer,
     /// The lanes' recurrent states.
@@ -136,18 +136,18 @@ pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<
         .from_bytes(Bytes::from_bytes_vec(read(OPTIMIZER)?))
         .map_err(|e| anyhow::anyhow!("{}: {e:?}", path.join(OPTIMIZER).display()))?;
     let values: Vec<f32> = read(STATES)?.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    ensure!(position.state_shapes.len() == 2, "{}: 2 states expected", path.join(POSITION).display());
-    let first: usize = position.state_shapes[0].iter().product();
-    let second: usize = position.state_shapes[1].iter().product();
-    ensure!(
-        values.len() == first + second,
-        "{}: {} values; its position file says {}",
-        path.join(STATES).display(),
-        values.len(),
-        first + second
-    );
-    let state = |values: &[f32], shape: [usize; 4]| Tensor::from_data(TensorData::new(values.to_vec(), shape), device);
-    let states = [state(&values[..first], position.state_shapes[0]), state(&values[first..], position.state_shapes[1])];
+    let wanted: usize = position.state_shapes.iter().map(|shape| shape.iter().product::<usize>()).sum();
+    ensure!(values.len() == wanted, "{}: {} values; its position file says {wanted}", path.join(STATES).display(), values.len());
+    let mut values = &values[..];
+    let states = position
+        .state_shapes
+        .iter()
+        .map(|&shape| {
+            let (own, others) = values.split_at(shape.iter().product());
+            values = others;
+            Tensor::from_data(TensorData::new(own.to_vec(), shape), device)
+        })
+        .collect();
     Ok(Progress { net, average, optimizer, states, position })
 }
 
@@ -155,7 +155,7 @@ pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<
 ///
 /// # Errors
 /// If the file is missing, damaged, or of another network.
-pub fn load_weights(net: RecurrentUNet, file: &Path) -> anyhow::Result<RecurrentUNet> {
+pub fn load_weights(net: Network, file: &Path) -> anyhow::Result<Network> {
     let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
     let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
     net.try_load_record(record).map_err(|e| anyhow::anyhow!("{} does not fit this network: {e}", file.display()))

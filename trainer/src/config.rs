@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::data::lanes::LaneConfig;
 use crate::losses::LossConfig;
-use crate::nets::{NetConfig, OUTPUT_STRIDE, SIDE_MULTIPLE};
+use crate::nets::{NetConfig, Network, OutputKind};
 use crate::schedule::ScheduleConfig;
 
 /// Everything that decides a run's result.
@@ -35,6 +36,8 @@ pub struct RunConfig {
     pub gradient_norm_max: f32,
     /// The decay of the moving average of the weights, which is what is evaluated and exported. 0 turns it off.
     pub average_decay: f32,
+    /// What the network's output means.
+    pub output: OutputKind,
     /// The ab bins: `seventeen` or `zhang-313`.
     pub bins: String,
     /// The temperature that evaluation and export use.
@@ -66,6 +69,7 @@ impl Default for RunConfig {
             weight_decay: 0.02,
             gradient_norm_max: 1.0,
             average_decay: 0.999,
+            output: OutputKind::default(),
             bins: "seventeen".into(),
             temperature: 0.8,
             saturation: 1.1,
@@ -95,20 +99,19 @@ impl RunConfig {
     /// # Errors
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
+        self.net.check()?;
         let sides = [self.data.width, self.data.height, self.input_size[0], self.input_size[1]];
-        ensure!(
-            sides.iter().all(|s| *s > 0 && s % SIDE_MULTIPLE == 0),
-            "sizes {sides:?}: every side must be a multiple of {SIDE_MULTIPLE}"
-        );
-        ensure!(
-            self.data.output_stride == OUTPUT_STRIDE,
-            "data.output_stride is {}; the network predicts at 1/{OUTPUT_STRIDE}",
-            self.data.output_stride
-        );
-        ensure!(self.net.widths.iter().all(|w| *w > 0 && w % 2 == 0), "net.widths {:?}: even numbers above 0", self.net.widths);
+        let (multiple, stride) = (self.net.side_multiple(), self.net.output_stride());
+        ensure!(sides.iter().all(|s| *s > 0 && s % multiple == 0), "sizes {sides:?}: every side must be a multiple of {multiple}");
+        ensure!(self.data.output_stride == stride, "data.output_stride is {}; the network predicts at 1/{stride}", self.data.output_stride);
         ensure!(
             self.steps > 0 && self.checkpoint_every > 0 && self.evaluate_every > 0,
             "steps, checkpoint_every and evaluate_every are above 0"
+        );
+        ensure!(
+            matches!(self.output, OutputKind::Bins | OutputKind::Ab),
+            "output is {:?}; there are losses for bins and ab only",
+            self.output
         );
         ensure!((0.0..=1.0).contains(&self.loss.lambda), "loss.lambda {} is outside 0 to 1", self.loss.lambda);
         ensure!(
@@ -118,6 +121,22 @@ impl RunConfig {
             self.data.lanes
         );
         self.centers().map(|_| ())
+    }
+
+    /// The network's output channels.
+    ///
+    /// # Errors
+    /// If there is no such grid of bins.
+    pub fn outputs(&self) -> anyhow::Result<usize> {
+        Ok(self.output.channels(self.centers()?.len()))
+    }
+
+    /// A network with random weights of the shape that this configuration has.
+    ///
+    /// # Errors
+    /// If there is no such grid of bins.
+    pub fn fresh_network(&self, device: &Device) -> anyhow::Result<Network> {
+        Ok(Network::new(&self.net, self.outputs()?, device))
     }
 
     /// The bin centers that [`bins`](Self::bins) names.
@@ -170,11 +189,9 @@ impl SizeConfig {
 #[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 mod tests {
     use autochrome_model::contract;
-    use burn::tensor::Device;
 
     use super::*;
     use crate::export::{Provenance, float_model};
-    use crate::nets::RecurrentUNet;
 
     #[test]
     fn each_size_costs_what_its_file_says() {
@@ -185,7 +202,7 @@ mod tests {
             let mut config = RunConfig::default();
             SizeConfig::read(&file).unwrap().apply(&mut config);
             config.check().unwrap();
-            let net = RecurrentUNet::new(&config.net, config.centers().unwrap().len(), &Device::flex());
+            let net = config.fresh_network(&Device::flex()).unwrap();
             let provenance = Provenance { training: "none".into(), license: "none".into() };
             let counted = contract::check(&float_model(&net, &config, &provenance).unwrap()).unwrap().multiply_adds as f64 / 1e9;
             let text = std::fs::read_to_string(&file).unwrap();

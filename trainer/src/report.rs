@@ -15,7 +15,7 @@ use crate::data::shard::PackedSet;
 use crate::data::split::Split;
 use crate::evaluate::{self, StillQuality};
 use crate::export::{self, Provenance, calibrate, quantize};
-use crate::nets::RecurrentUNet;
+use crate::nets::Network;
 
 /// Chunks a calibration in the middle of a run looks at: enough to see whether int8 will do.
 const CALIBRATION_CHUNKS: u64 = 6;
@@ -28,7 +28,7 @@ const GRID_ROWS: usize = 16;
 ///
 /// # Errors
 /// If the network cannot be exported or the file not written.
-pub fn snapshot(net: &RecurrentUNet, config: &RunConfig, set: &Arc<PackedSet>, grid: &Path) -> anyhow::Result<StillQuality> {
+pub fn snapshot(net: &Network, config: &RunConfig, set: &Arc<PackedSet>, grid: &Path) -> anyhow::Result<StillQuality> {
     let provenance = Provenance { training: "a snapshot in the middle of a run".into(), license: "none".into() };
     let float = export::float_model(net, config, &provenance)?;
     let lanes: Lanes = export::calibration_lanes(set, config)?;

@@ -60,10 +60,8 @@ impl Terminal {
 
 impl Watcher for Terminal {
     fn steps(&mut self, m: &StepMetrics, total: u64) {
-        let message = format!(
-            "loss {:.4} (ce {:.4} mean {:.4} time {:.4}) {:.1} frames/s",
-            m.loss, m.cross_entropy, m.mean, m.temporal, m.frames_per_s
-        );
+        let parts: Vec<String> = m.parts.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        let message = format!("loss {:.4} ({}) {:.1} frames/s", m.loss, parts.join(", "), m.frames_per_s);
         if self.bar.bar.is_some() {
             self.bar.at(m.step, total, &message);
         } else {

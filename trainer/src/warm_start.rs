@@ -19,7 +19,8 @@ use crate::data::lanes::Lanes;
 use crate::export::calibrate;
 use crate::export::fold::{initializer, tensor_floats};
 use crate::export::resize;
-use crate::nets::{NORM_EPSILON, RecurrentUNet};
+use crate::nets::layers::NORM_EPSILON;
+use crate::nets::{NetConfig, Network};
 
 /// Frames of training data that the statistics are measured on.
 const FRAMES: usize = 256;
@@ -37,14 +38,17 @@ type Values = (Vec<usize>, Vec<f32>);
 ///
 /// # Errors
 /// If the file cannot be read, is no float file of this family, or has other shapes or bins than `config` says.
-pub fn load(net: RecurrentUNet, file: &Path, config: &RunConfig, lanes: &Lanes) -> anyhow::Result<RecurrentUNet> {
+pub fn load(net: Network, file: &Path, config: &RunConfig, lanes: &Lanes) -> anyhow::Result<Network> {
     let what = || format!("start from {}", file.display());
     let bytes = std::fs::read(file).with_context(what)?;
     let model = contract::parse(&bytes).with_context(what)?;
     load_model(net, &model, config, lanes).with_context(what)
 }
 
-fn load_model(net: RecurrentUNet, model: &ModelProto, config: &RunConfig, lanes: &Lanes) -> anyhow::Result<RecurrentUNet> {
+fn load_model(net: Network, model: &ModelProto, config: &RunConfig, lanes: &Lanes) -> anyhow::Result<Network> {
+    let NetConfig::RecurrentUnet(shape) = &config.net else {
+        bail!("a file can start a network of the recurrent-unet family only; others start from a checkpoint's folder");
+    };
     let promise = contract::check(model)?;
     ensure!(!promise.quantized, "it holds int8 weights; give the float file that it was made from");
     ensure!(
@@ -60,7 +64,7 @@ fn load_model(net: RecurrentUNet, model: &ModelProto, config: &RunConfig, lanes:
         bail!("{problem}");
     }
     if let Some(left) = fill.values.keys().find(|name| !fill.used.contains(*name)) {
-        bail!("it has {left:?}, which the configuration's network (net.deep_blocks = {}) has not", config.net.deep_blocks);
+        bail!("it has {left:?}, which the configuration's network (net.deep_blocks = {}) has not", shape.deep_blocks);
     }
     Ok(net)
 }
@@ -170,7 +174,8 @@ impl ModuleMapper for Fill {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let path = self.path.join(".");
+        // Without the family, which stands first.
+        let path = self.path[1..].join(".");
         let wanted = param.val().dims();
         let Some((dims, values)) = self.values.get(&path) else {
             // A residual block more than the file has.
@@ -208,11 +213,11 @@ mod tests {
     use crate::data::shard::test_sets::small_set;
     use crate::data::split::Split;
     use crate::export::{Provenance, float_model};
-    use crate::nets::{NetConfig, test_nets::settled};
+    use crate::nets::recurrent_unet::RecurrentUNetConfig;
+    use crate::nets::test_nets::{settled, small};
 
     fn config() -> RunConfig {
-        let net = NetConfig { widths: [4, 6, 8, 12], deep_blocks: 1, head_width: 6 };
-        RunConfig { input_size: [48, 32], net, ..RunConfig::default() }
+        RunConfig { input_size: [48, 32], net: small(1), ..RunConfig::default() }
     }
 
     fn lanes(folder: &Path) -> Lanes {
@@ -220,7 +225,7 @@ mod tests {
         Lanes::new(Arc::new(small_set(folder)), Split::Train, data).unwrap()
     }
 
-    fn exported(net: &RecurrentUNet, config: &RunConfig) -> ModelProto {
+    fn exported(net: &Network, config: &RunConfig) -> ModelProto {
         float_model(net, config, &Provenance { training: "made up".into(), license: "none".into() }).unwrap()
     }
 
@@ -228,8 +233,8 @@ mod tests {
         exported(&settled(&config.net, config.centers().unwrap().len(), 7), config)
     }
 
-    fn fresh(config: &RunConfig, device: &Device) -> RecurrentUNet {
-        RecurrentUNet::new(&config.net, config.centers().unwrap().len(), device)
+    fn fresh(config: &RunConfig, device: &Device) -> Network {
+        config.fresh_network(device).unwrap()
     }
 
     /// The greatest difference of a logit or a state over a few frames.
@@ -258,7 +263,7 @@ mod tests {
         // With residual blocks that the file has not, too: they add nothing yet.
         for deep_blocks in [1, 3] {
             let mut config = config();
-            config.net.deep_blocks = deep_blocks;
+            config.net = small(deep_blocks);
             let device = Device::flex().autodiff();
             let net = load_model(fresh(&config, &device), &file, &config, &lanes).unwrap();
             let error = difference(&exported(&net.valid(), &config), &file);
@@ -277,9 +282,9 @@ mod tests {
             planes.extend(lanes.chunk(number).lightness);
         }
         let frames = planes.len() / (32 * 32);
-        let run = |net: &RecurrentUNet, device: &Device| {
+        let run = |net: &Network, device: &Device| {
             let lightness = Tensor::from_data(TensorData::new(planes.clone(), [frames, 1, 32, 32]), device);
-            net.forward(lightness, RecurrentUNet::zero_states(&config.net, frames, 32, 32, device)).0
+            net.forward(lightness, config.net.zero_states(frames, 32, 32, device)).0
         };
         let values = |tensor: Tensor<4>| tensor.into_data().try_into_vec::<f32>().unwrap();
         let plain = values(run(&net.valid(), &Device::flex()));
@@ -305,9 +310,11 @@ mod tests {
             format!("{:#}", load_model(fresh(&config, &Device::flex()), file, &config, &lanes).unwrap_err())
         };
         let file = trained(&config());
-        let said = refused(&file, &|c| c.net.widths = [4, 8, 8, 12]);
+        let said = refused(&file, &|c| {
+            c.net = NetConfig::RecurrentUnet(RecurrentUNetConfig { widths: [4, 8, 8, 12], deep_blocks: 1, head_width: 6 });
+        });
         assert!(said.contains("\"to_quarter.conv.weight\" is [6, 4, 3, 3], and [8, 4, 3, 3]"), "{said}");
-        let said = refused(&file, &|c| c.net.deep_blocks = 0);
+        let said = refused(&file, &|c| c.net = small(0));
         assert!(said.contains("\"deep.0.") && said.contains("net.deep_blocks = 0"), "{said}");
         let said = refused(&file, &|c| c.bins = "zhang-313".into());
         assert!(said.contains("zhang-313"), "{said}");

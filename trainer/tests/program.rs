@@ -20,6 +20,7 @@ peak = 2e-3
 warmup_steps = 5
 
 [net]
+kind = "recurrent-unet"
 widths = [4, 8, 8, 12]
 deep_blocks = 1
 head_width = 8
@@ -146,7 +147,7 @@ fn a_killed_run_resumes_to_the_same_losses_and_its_export_loads() {
     let size = folder.path().join("size.toml");
     let text = |first| {
         format!(
-            "name = \"deep\"\ninput_size = [64, 48]\ntraining_size = [32, 32]\n[net]\nwidths = [{first}, 8, 8, 12]\ndeep_blocks = 2\nhead_width = 8\n"
+            "name = \"deep\"\ninput_size = [64, 48]\ntraining_size = [32, 32]\n[net]\nkind = \"recurrent-unet\"\nwidths = [{first}, 8, 8, 12]\ndeep_blocks = 2\nhead_width = 8\n"
         )
     };
     let train = |run: &str| {

@@ -25,7 +25,7 @@ use crate::config::RunConfig;
 use crate::data::lanes::{LaneConfig, Lanes};
 use crate::data::shard::{ItemKind, PackedSet};
 use crate::data::split::Split;
-use crate::nets::RecurrentUNet;
+use crate::nets::{Network, OutputKind};
 
 /// What an exported file says about its training.
 #[derive(Clone, Debug)]
@@ -64,13 +64,20 @@ pub struct CardChanges {
 ///
 /// # Errors
 /// If the network uses an operator that cannot be exported, or the file breaks the contract.
-pub fn float_model(net: &RecurrentUNet, config: &RunConfig, provenance: &Provenance) -> anyhow::Result<ModelProto> {
+pub fn float_model(net: &Network, config: &RunConfig, provenance: &Provenance) -> anyhow::Result<ModelProto> {
     let [width, height] = config.input_size;
-    let mut model = trace::trace(net, &config.net, height, width)?;
+    let output = match config.output {
+        OutputKind::Bins => Output::ColorLogits { centers: config.centers()?.to_vec() },
+        OutputKind::Ab => Output::Ab,
+        OutputKind::Rgb | OutputKind::Uv => {
+            anyhow::bail!("a model file gives logits or ab; a network with output = {:?} cannot be exported", config.output)
+        }
+    };
+    let mut model = trace::trace(net, config)?;
     fold::fold_batch_norm(&mut model)?;
     let card = Card {
         name: format!("{}-{width}x{height}", config.name),
-        output: Output::ColorLogits { centers: config.centers()?.to_vec() },
+        output,
         temperature: config.temperature,
         saturation: config.saturation,
         color: contract::COLOR_CONSTANTS.into(),
@@ -89,14 +96,14 @@ pub fn float_model(net: &RecurrentUNet, config: &RunConfig, provenance: &Provena
 /// # Errors
 /// If a stage fails or a file cannot be written.
 pub fn export(
-    net: &RecurrentUNet,
+    net: &Network,
     config: &RunConfig,
     pack: &Arc<PackedSet>,
     provenance: &Provenance,
     folder: &Path,
 ) -> anyhow::Result<(Exported, verify::Parity)> {
     let float = float_model(net, config, provenance)?;
-    let parity = verify::against_burn(net, &config.net, &float, &sequence(pack, Split::Validation, config, 100)?)?;
+    let parity = verify::against_burn(net, config, &float, &sequence(pack, Split::Validation, config, 100)?)?;
     Ok((quantize_and_write(&float, config, pack, folder)?, parity))
 }
 

@@ -8,8 +8,9 @@ use tract_onnx::pb::tensor_shape_proto::dimension::Value::DimValue;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto, type_proto};
 
 use super::fold::{initializer, tensor};
-use crate::nets::SIDE_MULTIPLE;
 
+/// Every family halves its input four times at least.
+const SIDE_MULTIPLE: usize = 16;
 /// ONNX's data type INT64.
 const INT64: i32 = 7;
 
@@ -110,13 +111,13 @@ mod tests {
     use super::*;
     use crate::config::RunConfig;
     use crate::export::{Provenance, float_model};
-    use crate::nets::{NetConfig, test_nets::settled};
+    use crate::nets::{Network, test_nets};
 
-    fn small() -> (RunConfig, crate::nets::RecurrentUNet) {
-        let net = NetConfig { widths: [4, 6, 8, 12], deep_blocks: 1, head_width: 6 };
+    fn small() -> (RunConfig, Network) {
+        let net = test_nets::small(1);
         let config = RunConfig { input_size: [48, 32], net, ..RunConfig::default() };
         let bins = config.centers().unwrap().len();
-        (config.clone(), settled(&config.net, bins, 5))
+        (config.clone(), test_nets::settled(&config.net, bins, 5))
     }
 
     fn provenance() -> Provenance {

@@ -3,33 +3,37 @@
 use std::collections::HashMap;
 
 use anyhow::Context;
-use autochrome_model::contract::{self, COLOR_LOGITS, LIGHTNESS};
+use autochrome_model::contract::{self, LIGHTNESS, Output};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use burn_onnx::export::OnnxExporter;
 use prost::Message;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 
-use crate::nets::{NetConfig, RecurrentUNet};
+use crate::config::RunConfig;
+use crate::nets::{Network, OutputKind};
 
-/// Traces one frame of `net` (on a plain device) for an input of `height` x `width`.
+/// Traces one frame of `net` (on a plain device) for the input size and the output that `config` has.
 ///
 /// # Errors
 /// If an operator cannot be lowered to ONNX.
-pub fn trace(net: &RecurrentUNet, config: &NetConfig, height: usize, width: usize) -> anyhow::Result<ModelProto> {
+pub fn trace(net: &Network, config: &RunConfig) -> anyhow::Result<ModelProto> {
+    let [width, height] = config.input_size;
     let device = Device::flex();
     let lightness = Tensor::<4>::zeros([1, 1, height, width], &device);
-    let [first, second] = RecurrentUNet::zero_states(config, 1, height, width, &device);
+    let states = config.net.zero_states(1, height, width, &device);
+    let state_count = states.len();
     // A copy: the exporter moves the normalization's statistics, which clones share, to a device of its own.
     let copy = net.valid().to_device(&device);
+    let output = config.output;
     let onnx = OnnxExporter::new()
-        .export(&copy, (lightness, first, second), |net: &RecurrentUNet, (lightness, first, second): (Tensor<4>, Tensor<4>, Tensor<4>)| {
-            let (logits, [first, second]) = net.forward(lightness, [first, second]);
-            (logits, first, second)
+        .export(&copy, (lightness, states), |net: &Network, (lightness, states): (Tensor<4>, Vec<Tensor<4>>)| {
+            let (raw, states) = net.forward(lightness, states);
+            (output.activate(raw), states)
         })
         .context("lower the network to ONNX")?;
     let mut model = ModelProto::decode(onnx.as_bytes()).context("read the traced ONNX")?;
-    name_boundary(&mut model)?;
+    name_boundary(&mut model, output, state_count)?;
     scale_every_axis(&mut model)?;
     Ok(model)
 }
@@ -65,10 +69,14 @@ fn scale_every_axis(model: &mut ModelProto) -> anyhow::Result<()> {
 }
 
 /// Gives inputs and outputs the contract's names, and every other tensor one that does not depend on what was traced before.
-fn name_boundary(model: &mut ModelProto) -> anyhow::Result<()> {
+fn name_boundary(model: &mut ModelProto, output: OutputKind, states: usize) -> anyhow::Result<()> {
     let graph = model.graph.as_mut().context("the traced ONNX has no graph")?;
-    let inputs = [LIGHTNESS.to_owned(), contract::state_in(0), contract::state_in(1)];
-    let outputs = [COLOR_LOGITS.to_owned(), contract::state_out(0), contract::state_out(1)];
+    let color = match output {
+        OutputKind::Ab => Output::Ab.name(),
+        _ => Output::ColorLogits { centers: Vec::new() }.name(),
+    };
+    let inputs: Vec<String> = std::iter::once(LIGHTNESS.to_owned()).chain((0..states).map(contract::state_in)).collect();
+    let outputs: Vec<String> = std::iter::once(color.to_owned()).chain((0..states).map(contract::state_out)).collect();
     anyhow::ensure!(
         graph.input.len() == inputs.len() && graph.output.len() == outputs.len(),
         "the traced ONNX has another boundary than the network"
@@ -76,6 +84,9 @@ fn name_boundary(model: &mut ModelProto) -> anyhow::Result<()> {
     let mut names: HashMap<String, String> = HashMap::new();
     names.extend(graph.input.iter().map(|v| v.name.clone()).zip(inputs));
     names.extend(graph.output.iter().map(|v| v.name.clone()).zip(outputs));
+    // The enum's variant is not the network's business.
+    let variant = |name: &str| name.split_once('.').map(|(_, rest)| rest.to_owned());
+    names.extend(graph.initializer.iter().filter_map(|t| Some((t.name.clone(), variant(&t.name)?))));
     for (index, node) in graph.node.iter_mut().enumerate() {
         node.name = format!("{}_{index}", node.op_type.to_lowercase());
         for output in &node.output {
@@ -90,6 +101,7 @@ fn name_boundary(model: &mut ModelProto) -> anyhow::Result<()> {
     for node in &mut graph.node {
         node.input.iter_mut().chain(&mut node.output).for_each(rename);
     }
+    graph.initializer.iter_mut().for_each(|t| rename(&mut t.name));
     for value in graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info) {
         rename(&mut value.name);
     }

@@ -1,11 +1,12 @@
 //! The exported files against what they were made from, over many recurrent frames.
 
-use autochrome_model::{Colorizer, Plane};
+use autochrome_model::{Colorizer, Plane, contract};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 use tract_onnx::pb::ModelProto;
 
-use crate::nets::{NetConfig, RecurrentUNet};
+use crate::config::RunConfig;
+use crate::nets::Network;
 
 /// Tract against Burn on the same weights.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -39,17 +40,18 @@ pub struct Drift {
 ///
 /// # Errors
 /// If either cannot run.
-pub fn against_burn(net: &RecurrentUNet, config: &NetConfig, float: &ModelProto, planes: &[Vec<f32>]) -> anyhow::Result<Parity> {
+pub fn against_burn(net: &Network, config: &RunConfig, float: &ModelProto, planes: &[Vec<f32>]) -> anyhow::Result<Parity> {
     let mut colorizer = Colorizer::from_proto("float", float)?;
     let (width, height) = (colorizer.contract().width, colorizer.contract().height);
     let device = Device::flex();
-    let mut states = RecurrentUNet::zero_states(config, 1, height, width, &device);
+    let mut states = config.net.zero_states(1, height, width, &device);
     let mut parity = Parity { frames: planes.len(), ab_error_max: 0.0, logit_error_max: 0.0, state_error_max: 0.0 };
     let greatest = |found: &[f32], expected: &[f32]| found.iter().zip(expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
     for plane in planes {
         colorizer.advance(&unscaled(plane, width, height))?;
         let (logits, next) = net.forward(Tensor::from_data(TensorData::new(plane.clone(), [1, 1, height, width]), &device), states);
         states = next;
+        let logits = config.output.activate(logits);
         let values =
             |tensor: &Tensor<4>| tensor.clone().into_data().try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("read a tensor: {e:?}"));
         let logits = values(&logits)?;
@@ -106,7 +108,11 @@ fn unscaled(plane: &[f32], width: usize, height: usize) -> Plane<f32> {
 
 fn decode_as(colorizer: &Colorizer, logits: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let card = &colorizer.contract().card;
-    let autochrome_model::Output::ColorLogits { centers } = &card.output else { return (Vec::new(), Vec::new()) };
+    let autochrome_model::Output::ColorLogits { centers } = &card.output else {
+        let scaled = |half: &[f32]| half.iter().map(|v| v * contract::AB_SCALE * card.saturation).collect();
+        let (a, b) = logits.split_at(logits.len() / 2);
+        return (scaled(a), scaled(b));
+    };
     let pixels = logits.len() / centers.len();
     let (mut a, mut b) = (vec![0.0; pixels], vec![0.0; pixels]);
     let how = autochrome_model::Decode::AnnealedMean { temperature: card.temperature };

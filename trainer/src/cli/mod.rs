@@ -1,0 +1,33 @@
+//! The verbs of the command line, a file each.
+
+mod device;
+mod eval;
+mod export;
+mod pack;
+mod train;
+
+use clap::Subcommand;
+
+/// What the program can be asked to do.
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    Pack(pack::Pack),
+    Train(train::Train),
+    Resume(train::Resume),
+    Eval(eval::Eval),
+    Export(export::Export),
+    Resize(export::Resize),
+}
+
+impl Verb {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Pack(verb) => verb.run(),
+            Self::Train(verb) => verb.run(),
+            Self::Resume(verb) => verb.run(),
+            Self::Eval(verb) => verb.run(),
+            Self::Export(verb) => verb.run(),
+            Self::Resize(verb) => verb.run(),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `train` and `resume`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use autochrome_trainer::config::{RunConfig, SizeConfig};
+use autochrome_trainer::train;
+
+use super::device::DeviceChoice;
+use crate::terminal;
+
+/// Trains a network from the beginning, or from another run's weights.
+#[derive(clap::Args)]
+pub(crate) struct Train {
+    /// The configuration.
+    config: PathBuf,
+    /// The packed set.
+    #[arg(long)]
+    data: PathBuf,
+    /// The new run's folder.
+    #[arg(long)]
+    run: PathBuf,
+    /// A file with another network and input size, in place of the configuration's.
+    #[arg(long)]
+    size: Option<PathBuf>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceChoice,
+    /// Steps, in place of the configuration's.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// A checkpoint or a float ONNX file whose weights to start from, in place of the configuration's.
+    #[arg(long)]
+    start_from: Option<PathBuf>,
+}
+
+impl Train {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let Self { config, data, run, size, device, steps, start_from } = self;
+        let mut config = RunConfig::read(&config)?;
+        if let Some(file) = size {
+            SizeConfig::read(&file)?.apply(&mut config);
+            config.check().with_context(|| format!("the size {}", file.display()))?;
+        }
+        config.steps = steps.unwrap_or(config.steps);
+        config.start_from = start_from.or(config.start_from);
+        let mut watcher = terminal::Terminal::new();
+        train::start(&run, &config, &data, &device.open()?, &*stop_on_signals()?, &mut watcher)
+    }
+}
+
+/// Goes on with a run from its newest checkpoint.
+#[derive(clap::Args)]
+pub(crate) struct Resume {
+    /// The run's folder.
+    run: PathBuf,
+    /// The packed set, where it has moved.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceChoice,
+}
+
+impl Resume {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let Self { run, data, device } = self;
+        train::resume(&run, data.as_deref(), &device.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())
+    }
+}
+
+/// Set by SIGINT and SIGTERM: the run then saves and ends. A second signal ends it at once.
+fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_default(signal, stop.clone()).context("listen for signals")?;
+        signal_hook::flag::register(signal, stop.clone()).context("listen for signals")?;
+    }
+    Ok(stop)
+}

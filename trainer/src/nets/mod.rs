@@ -1,0 +1,178 @@
+//! The networks, as plain Burn modules, one file a family. Shape letters: B batch (lanes), T time, C channels, H W the input's size, h w the
+//! output's.
+//!
+//! A family is a struct of settings, a module, and a variant of [`NetConfig`] and of [`Network`]; what a run does with it, it does through
+//! those two.
+
+pub mod layers;
+pub mod memory;
+pub mod recurrent_unet;
+
+use burn::module::Module;
+use burn::tensor::activation::sigmoid;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use recurrent_unet::{RecurrentUNet, RecurrentUNetConfig};
+
+/// The recurrent states, each \[B, C, h, w\] at a resolution of its own; none for a network without memory.
+pub type States = Vec<Tensor<4>>;
+
+/// What a network's output means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputKind {
+    /// A logit for each ab bin.
+    #[default]
+    Bins,
+    /// ab / 110, behind a tanh.
+    Ab,
+    /// sRGB, 0 to 1, behind a sigmoid.
+    Rgb,
+    /// The chroma of YUV as Dahl has it, 0 to 1 with grey at 0.5, behind a sigmoid.
+    Uv,
+}
+
+impl OutputKind {
+    /// Output channels; `bins` is how many ab bins there are.
+    pub fn channels(self, bins: usize) -> usize {
+        match self {
+            Self::Bins => bins,
+            Self::Ab | Self::Uv => 2,
+            Self::Rgb => 3,
+        }
+    }
+
+    /// Brings a network's raw output into the range that its kind has.
+    pub fn activate(self, raw: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Bins => raw,
+            Self::Ab => raw.tanh(),
+            Self::Rgb | Self::Uv => sigmoid(raw),
+        }
+    }
+}
+
+/// Which network, and its shape: `kind` names the family, the other keys are the family's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum NetConfig {
+    /// The shipped family.
+    RecurrentUnet(RecurrentUNetConfig),
+}
+
+impl Default for NetConfig {
+    fn default() -> Self {
+        Self::RecurrentUnet(RecurrentUNetConfig::default())
+    }
+}
+
+impl NetConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// Names the value and what it may be.
+    pub fn check(&self) -> anyhow::Result<()> {
+        match self {
+            Self::RecurrentUnet(config) => config.check(),
+        }
+    }
+
+    /// The input's sides must be multiples of this.
+    pub fn side_multiple(&self) -> usize {
+        match self {
+            Self::RecurrentUnet(_) => 16,
+        }
+    }
+
+    /// The output's resolution is the input's divided by this.
+    pub fn output_stride(&self) -> usize {
+        match self {
+            Self::RecurrentUnet(_) => 4,
+        }
+    }
+
+    /// The shapes \[C, h, w\] of the states for an input of `height` x `width`.
+    pub fn state_shapes(&self, height: usize, width: usize) -> Vec<[usize; 3]> {
+        match self {
+            Self::RecurrentUnet(config) => config.state_shapes(height, width),
+        }
+    }
+
+    /// Zero states for `lanes` lanes.
+    pub fn zero_states(&self, lanes: usize, height: usize, width: usize, device: &Device) -> States {
+        self.state_shapes(height, width).into_iter().map(|[c, h, w]| Tensor::zeros([lanes, c, h, w], device)).collect()
+    }
+}
+
+/// A network of any family.
+#[derive(Module, Debug)]
+pub enum Network {
+    /// The shipped family.
+    RecurrentUNet(RecurrentUNet),
+}
+
+impl Network {
+    /// A network with random weights and `outputs` output channels.
+    pub fn new(config: &NetConfig, outputs: usize, device: &Device) -> Self {
+        match config {
+            NetConfig::RecurrentUnet(config) => Self::RecurrentUNet(RecurrentUNet::new(config, outputs, device)),
+        }
+    }
+
+    /// One frame of one lane or more: scaled lightness \[B, 1, H, W\] to raw output \[B, outputs, h, w\] and the next states. What is exported.
+    pub fn forward(&self, lightness: Tensor<4>, states: States) -> (Tensor<4>, States) {
+        self.forward_clip(lightness, states, &[None])
+    }
+
+    /// T frames of B lanes at once, over the same weights: scaled lightness \[T B, 1, H, W\], frame-major, to raw output \[T B, outputs, h, w\]
+    /// (see [`OutputKind::activate`]) and the states after the last frame. `keep` \[T\]\[B, 1, 1, 1\] holds 0 where a lane's state is zeroed in
+    /// front of a frame; `None` keeps all.
+    pub fn forward_clip(&self, lightness: Tensor<4>, states: States, keep: &[Option<Tensor<4>>]) -> (Tensor<4>, States) {
+        match self {
+            Self::RecurrentUNet(net) => net.forward_clip(lightness, states, keep),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod test_nets {
+    use burn::module::{ModuleMapper, Param};
+
+    use super::*;
+
+    /// A small network of the shipped family.
+    pub(crate) fn small(deep_blocks: usize) -> NetConfig {
+        NetConfig::RecurrentUnet(RecurrentUNetConfig { widths: [4, 6, 8, 12], deep_blocks, head_width: 6 })
+    }
+
+    /// A network on a plain device whose every parameter and statistic is of an ordinary size but none is at its beginning: as if it had been trained.
+    pub(crate) fn settled(config: &NetConfig, outputs: usize, seed: u64) -> Network {
+        struct Stir(Vec<String>);
+        impl ModuleMapper for Stir {
+            fn enter_module(&mut self, name: &str, _container_type: &str) {
+                self.0.push(name.to_owned());
+            }
+
+            fn exit_module(&mut self, _name: &str, _container_type: &str) {
+                self.0.pop();
+            }
+
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                let drawn = |shift: f64, scale: f64| {
+                    param.clone().map(|old| old.random_like(burn::tensor::Distribution::Uniform(shift - scale, shift + scale)))
+                };
+                match self.0.last().map(String::as_str) {
+                    Some("gamma" | "running_var") => drawn(1.0, 0.5),
+                    Some("beta" | "bias" | "running_mean") => drawn(0.0, 0.3),
+                    // The head's first weights are too small to tell one network from another.
+                    _ if self.0.iter().any(|name| name == "head") => drawn(0.0, 0.5),
+                    _ => param,
+                }
+            }
+        }
+        let device = Device::flex();
+        device.seed(seed);
+        Network::new(config, outputs, &device).map(&mut Stir(Vec::new()))
+    }
+}

@@ -1,0 +1,58 @@
+//! A chunk of data as tensors.
+
+use std::ops::Range;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::config::RunConfig;
+use crate::data::lanes::{Chunk, LaneConfig};
+use crate::losses::Target;
+
+/// A chunk as tensors.
+/// Frames are frame-major: all lanes of the first frame, then all lanes of the second.
+pub(super) struct Batch {
+    /// Scaled lightness [N, 1, H, W].
+    pub(super) lightness: Tensor<4>,
+    /// What zeroes states, as the networks take it.
+    pub(super) keep: Vec<Option<Tensor<4>>>,
+    /// As [`losses`](crate::losses::losses) takes it.
+    pub(super) moving: Option<Tensor<4>>,
+    /// The truth.
+    pub(super) target: Target,
+}
+
+impl Batch {
+    /// The lanes `own` of a chunk.
+    pub(super) fn new(
+        chunk: &Chunk,
+        own: Range<usize>,
+        config: &RunConfig,
+        centers: &[[f32; 2]],
+        class_weights: &[f32],
+        device: &Device,
+    ) -> Self {
+        let LaneConfig { lanes, chunk_frames, width, height, .. } = config.data;
+        let (output_height, output_width) = config.data.output_size();
+        let frames = own.len() * chunk_frames;
+        let lightness = of_lanes(&chunk.lightness, lanes, &own, width * height);
+        let ab = of_lanes(&chunk.ab, lanes, &own, 2 * output_width * output_height);
+        let reset = of_lanes(&chunk.reset, lanes, &own, 1);
+        let flags = |resets: &[bool]| {
+            let values: Vec<f32> = resets.iter().map(|&reset| if reset { 0.0 } else { 1.0 }).collect();
+            let count = values.len();
+            Tensor::<4>::from_data(TensorData::new(values, [count, 1, 1, 1]), device)
+        };
+        let lightness = Tensor::from_data(TensorData::new(lightness, [frames, 1, height, width]), device);
+        Self {
+            keep: reset.chunks_exact(own.len()).map(|resets| resets.contains(&true).then(|| flags(resets))).collect(),
+            moving: (chunk_frames > 1).then(|| flags(&reset[own.len()..])),
+            target: Target::encode(&ab, [frames, output_height, output_width], centers, class_weights, &config.loss, &lightness),
+            lightness,
+        }
+    }
+}
+
+/// The values of the lanes `own` out of \[T\]\[B\]\[size\].
+fn of_lanes<V: Copy>(values: &[V], lanes: usize, own: &Range<usize>, size: usize) -> Vec<V> {
+    values.chunks_exact(lanes * size).flat_map(|frame| &frame[own.start * size..own.end * size]).copied().collect()
+}

@@ -1,0 +1,77 @@
+//! Gradients: of all workers joined, and clipped.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+
+use super::log::Values;
+use crate::nets::{Network, States};
+
+/// What a worker computed from its lanes.
+pub(super) struct Share {
+    /// The losses.
+    pub(super) values: Values,
+    /// Of every weight.
+    pub(super) gradients: GradientsParams,
+    /// After the last frame, detached.
+    pub(super) states: States,
+    /// How many lanes it was.
+    pub(super) lanes: usize,
+}
+
+/// The means over the workers' losses and gradients, and all their states.
+pub(super) fn joined(net: &Network, shares: Vec<Share>) -> Share {
+    struct Add<'a>(&'a mut GradientsParams, &'a mut GradientsParams, f32);
+    impl ModuleVisitor for Add<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(more) = self.1.remove::<D>(param.id) {
+                let more = more * self.2;
+                let sum = self.0.remove::<D>(param.id).map_or(more.clone(), |sum| sum + more);
+                self.0.register::<D>(param.id, sum);
+            }
+        }
+    }
+    let lanes: usize = shares.iter().map(|share| share.lanes).sum();
+    let mut all = Share { values: Values::default(), gradients: GradientsParams::new(), states: Vec::new(), lanes };
+    let mut states: Vec<Vec<Tensor<4>>> = Vec::new();
+    for mut share in shares {
+        let part = share.lanes as f32 / lanes as f32;
+        net.visit(&mut Add(&mut all.gradients, &mut share.gradients, part));
+        all.values.add(&share.values, part);
+        states.resize_with(share.states.len(), Vec::new);
+        states.iter_mut().zip(share.states).for_each(|(all, state)| all.push(state));
+    }
+    all.states = states.into_iter().map(|all| Tensor::cat(all, 0)).collect();
+    all
+}
+
+/// Scales the gradients so that their global norm is at most `max`; returns the norm before.
+pub(super) fn clip_gradients(net: &Network, gradients: &mut GradientsParams, max: f32) -> f32 {
+    struct SquareSum<'a>(&'a GradientsParams, Option<Tensor<1>>);
+    impl ModuleVisitor for SquareSum<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.get::<D>(param.id) {
+                let sum = gradient.square().sum();
+                self.1 = Some(match self.1.take() {
+                    Some(before) => before + sum,
+                    None => sum,
+                });
+            }
+        }
+    }
+    struct Scale<'a>(&'a mut GradientsParams, f32);
+    impl ModuleVisitor for Scale<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.remove::<D>(param.id) {
+                self.0.register::<D>(param.id, gradient.mul_scalar(self.1));
+            }
+        }
+    }
+    let mut squares = SquareSum(gradients, None);
+    net.visit(&mut squares);
+    let norm = squares.1.map_or(0.0, |sum| sum.into_scalar::<f32>().sqrt());
+    if norm > max {
+        net.visit(&mut Scale(gradients, max / norm));
+    }
+    norm
+}

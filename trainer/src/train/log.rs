@@ -1,0 +1,112 @@
+//! What a run writes down and tells while it goes on.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::checkpoint;
+
+/// One line of `metrics.jsonl` about the steps since the line before.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepMetrics {
+    /// Steps done.
+    pub step: u64,
+    /// Means over the steps of this line.
+    pub loss: f32,
+    /// The losses' parts before weighting, by name.
+    #[serde(flatten)]
+    pub parts: BTreeMap<&'static str, f32>,
+    /// The gradient's global norm before clipping, at the last step.
+    pub gradient_norm: f32,
+    /// At the last step.
+    pub learning_rate: f64,
+    /// Over the steps of this line.
+    pub frames_per_s: f64,
+    /// Frames a step.
+    #[serde(skip)]
+    pub frames: f64,
+}
+
+/// One line of `metrics.jsonl` about an evaluation.
+#[derive(Clone, Debug, Serialize)]
+pub struct EvaluationMetrics {
+    /// Steps done.
+    pub step: u64,
+    /// The loss of the averaged weights on clean validation crops.
+    pub validation_loss: f32,
+    /// RGB PSNR above grey on validation pictures, exported and run as on a device, dB.
+    pub gain_db: f64,
+    /// Their colorfulness as a share of the truth's.
+    pub colorfulness_share: f64,
+}
+
+/// What a run tells while it goes on.
+pub trait Watcher {
+    /// Some steps are done.
+    fn steps(&mut self, metrics: &StepMetrics, steps_total: u64);
+    /// An evaluation is done.
+    fn evaluated(&mut self, metrics: &EvaluationMetrics);
+    /// Something a person should read.
+    fn say(&mut self, line: &str);
+}
+
+/// Means since the last line of the log.
+pub(super) struct Window {
+    sums: Values,
+    steps: usize,
+    frames: usize,
+    since: Instant,
+}
+
+/// The loss and its parts, by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Values {
+    /// What was minimized.
+    pub(super) loss: f32,
+    /// The parts before weighting.
+    pub(super) parts: BTreeMap<&'static str, f32>,
+}
+
+impl Values {
+    /// Adds `share` of `more`.
+    pub(super) fn add(&mut self, more: &Self, share: f32) {
+        self.loss += more.loss * share;
+        for (name, value) in &more.parts {
+            *self.parts.entry(name).or_default() += value * share;
+        }
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { sums: Values::default(), steps: 0, frames: 0, since: Instant::now() }
+    }
+}
+
+impl Window {
+    pub(super) fn add(&mut self, values: &Values, frames: usize) {
+        self.sums.add(values, 1.0);
+        self.steps += 1;
+        self.frames += frames;
+    }
+
+    pub(super) fn take(&mut self, step: u64, gradient_norm: f32, learning_rate: f64) -> StepMetrics {
+        let mut means = Values::default();
+        means.add(&self.sums, 1.0 / self.steps.max(1) as f32);
+        let frames_per_s = self.frames as f64 / self.since.elapsed().as_secs_f64();
+        let frames = self.frames as f64 / self.steps.max(1) as f64;
+        *self = Self::default();
+        StepMetrics { step, loss: means.loss, parts: means.parts, gradient_norm, learning_rate, frames_per_s, frames }
+    }
+}
+
+/// Drops the lines of a log that a resumed run will write again.
+pub(super) fn keep_lines_up_to(log: &Path, step: u64) -> anyhow::Result<()> {
+    let Ok(text) = fs::read_to_string(log) else { return Ok(()) };
+    let step_of = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v["step"].as_u64());
+    let kept: String = text.lines().filter(|line| step_of(line).is_some_and(|s| s <= step)).map(|line| format!("{line}\n")).collect();
+    checkpoint::write_atomically(log, kept.as_bytes())
+}
