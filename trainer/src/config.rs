@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::lanes::LaneConfig;
 use crate::losses::LossConfig;
+use crate::nets::initialization::Initialization;
 use crate::nets::{NetConfig, Network, OutputKind};
 use crate::schedule::ScheduleConfig;
 
@@ -19,11 +20,15 @@ pub struct RunConfig {
     pub name: String,
     /// Seeds the weights; the data has a seed of its own.
     pub seed: u64,
+    /// How the first weights are drawn.
+    pub initialization: Initialization,
     /// Threads that each train on a share of the lanes; as many as there are cores, and 1 on a GPU. Part of the result: the normalization's
     /// batch statistics are a share's.
     pub workers: usize,
     /// Optimizer steps.
     pub steps: u64,
+    /// Steps between two lines of the log.
+    pub log_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
     /// Steps between evaluations.
@@ -61,8 +66,10 @@ impl Default for RunConfig {
         Self {
             name: "autochrome".into(),
             seed: 1,
+            initialization: Initialization::default(),
             workers: 2,
             steps: 10_000,
+            log_every: 20,
             checkpoint_every: 200,
             evaluate_every: 500,
             start_from: None,
@@ -105,8 +112,8 @@ impl RunConfig {
         ensure!(sides.iter().all(|s| *s > 0 && s % multiple == 0), "sizes {sides:?}: every side must be a multiple of {multiple}");
         ensure!(self.data.output_stride == stride, "data.output_stride is {}; the network predicts at 1/{stride}", self.data.output_stride);
         ensure!(
-            self.steps > 0 && self.checkpoint_every > 0 && self.evaluate_every > 0,
-            "steps, checkpoint_every and evaluate_every are above 0"
+            self.steps > 0 && self.log_every > 0 && self.checkpoint_every > 0 && self.evaluate_every > 0,
+            "steps, log_every, checkpoint_every and evaluate_every are above 0"
         );
         ensure!(
             matches!(self.output, OutputKind::Bins | OutputKind::Ab),
@@ -136,7 +143,7 @@ impl RunConfig {
     /// # Errors
     /// If there is no such grid of bins.
     pub fn fresh_network(&self, device: &Device) -> anyhow::Result<Network> {
-        Ok(Network::new(&self.net, self.outputs()?, device))
+        Ok(self.initialization.apply(Network::new(&self.net, self.outputs()?, device)))
     }
 
     /// The bin centers that [`bins`](Self::bins) names.

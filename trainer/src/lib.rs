@@ -10,6 +10,7 @@ pub mod export;
 pub mod losses;
 pub mod metrics;
 pub mod nets;
+pub mod plot;
 pub mod report;
 pub mod schedule;
 pub mod train;

@@ -1,6 +1,6 @@
 //! What makes a run's folder explain itself: sample grids, curves, and the model's card.
 
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,11 +16,14 @@ use crate::data::split::Split;
 use crate::evaluate::{self, StillQuality};
 use crate::export::{self, Provenance, calibrate, quantize};
 use crate::nets::Network;
+use crate::plot::{Chart, Series};
 
 /// Chunks a calibration in the middle of a run looks at: enough to see whether int8 will do.
 const CALIBRATION_CHUNKS: u64 = 6;
 /// Validation pictures an evaluation in the middle of a run measures.
 const PICTURES: usize = 120;
+/// What a line of `metrics.jsonl` has besides losses.
+const NO_LOSSES: [&str; 7] = ["step", "gradient_norm", "learning_rate", "frames_per_s", "processor_s", "gain_db", "colorfulness_share"];
 /// Rows of a sample grid.
 const GRID_ROWS: usize = 16;
 
@@ -49,43 +52,21 @@ pub fn curves(run: &Path) -> anyhow::Result<()> {
     let log = run.join("metrics.jsonl");
     let text = fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
     let lines: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let series =
-        |key: &str| -> Vec<(f64, f64)> { lines.iter().filter_map(|line| Some((line["step"].as_f64()?, line[key].as_f64()?))).collect() };
-    let drawn =
-        [("loss", "#888888"), ("cross_entropy", "#c26b2c"), ("mean", "#3b7a57"), ("temporal", "#7a4fa3"), ("validation_loss", "#1f5fbf")];
-    let all = drawn.map(|(key, color)| (key, color, series(key)));
-    let steps = all.iter().flat_map(|(_, _, s)| s).map(|p| p.0).fold(1.0, f64::max);
-    let highest = all.iter().flat_map(|(_, _, s)| s).map(|p| p.1).fold(0.1, f64::max);
-    const WIDTH: f64 = 860.0;
-    const HEIGHT: f64 = 420.0;
-    const LEFT: f64 = 60.0;
-    const TOP: f64 = 20.0;
-    let x = |step: f64| LEFT + WIDTH * step / steps;
-    let y = |value: f64| TOP + HEIGHT * (1.0 - value / highest);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 1000 480\" font-family=\"sans-serif\" font-size=\"13\">\n\
-         <rect width=\"1000\" height=\"480\" fill=\"white\"/>\n<path d=\"M{LEFT} {TOP}V{}H{}\" fill=\"none\" stroke=\"black\"/>\n",
-        TOP + HEIGHT,
-        LEFT + WIDTH
-    );
-    for part in 0..=4 {
-        let (value, step) = (highest * f64::from(part) / 4.0, steps * f64::from(part) / 4.0);
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{value:.2}</text>", LEFT - 6.0, y(value) + 4.0);
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{step:.0}</text>", x(step), TOP + HEIGHT + 18.0);
-    }
-    for (index, (name, color, points)) in all.iter().filter(|(_, _, points)| !points.is_empty()).enumerate() {
-        let path: String =
-            points.iter().enumerate().map(|(i, p)| format!("{}{:.1} {:.1}", if i == 0 { "M" } else { "L" }, x(p.0), y(p.1))).collect();
-        let _ = writeln!(svg, "<path d=\"{path}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.5\"/>");
-        let _ = writeln!(
-            svg,
-            "<text x=\"{}\" y=\"{}\" fill=\"{color}\" text-anchor=\"end\">{name}</text>",
-            LEFT + WIDTH,
-            TOP + 16.0 * (index + 1) as f64
-        );
-    }
-    svg.push_str("</svg>\n");
-    write_atomically(&run.join("curves.svg"), svg.as_bytes())
+    // Whatever parts the run's loss has.
+    let names: BTreeSet<&str> = lines
+        .iter()
+        .filter_map(|line| line.as_object())
+        .flat_map(|line| line.keys().map(String::as_str))
+        .filter(|name| !NO_LOSSES.contains(name))
+        .collect();
+    let points = |key: &str| lines.iter().filter_map(|line| Some((line["step"].as_f64()?, line[key].as_f64()?))).collect();
+    let chart = Chart {
+        title: "losses".into(),
+        x: "steps".into(),
+        series: names.into_iter().map(|name| Series::new(name, points(name))).collect(),
+        ..Chart::default()
+    };
+    write_atomically(&run.join("curves.svg"), chart.to_svg().as_bytes())
 }
 
 /// Writes the run's `card.md`: what was trained, on what, for how long, and how good it is.

@@ -12,16 +12,22 @@ pub struct ScheduleConfig {
     pub floor_share: f64,
     /// Steps of warm-up.
     pub warmup_steps: u64,
+    /// In place of all that: the rate rises from this to the peak by equal factors, step by step (Smith's range test, 2015).
+    pub rising_from: Option<f64>,
 }
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self { peak: 2e-3, floor_share: 0.02, warmup_steps: 200 }
+        Self { peak: 2e-3, floor_share: 0.02, warmup_steps: 200, rising_from: None }
     }
 }
 
 /// The learning rate of `step` (from 0) of `steps`.
 pub fn learning_rate(config: &ScheduleConfig, step: u64, steps: u64) -> f64 {
+    if let Some(lowest) = config.rising_from {
+        let part = step.min(steps) as f64 / steps.saturating_sub(1).max(1) as f64;
+        return lowest * (config.peak / lowest).powf(part);
+    }
     // 1. Up in a straight line, so that batch normalization settles before the weights jump.
     if step < config.warmup_steps {
         return config.peak * (step + 1) as f64 / config.warmup_steps as f64;
@@ -42,10 +48,19 @@ mod tests {
 
     #[test]
     fn the_rate_rises_peaks_and_falls_to_the_floor() {
-        let config = ScheduleConfig { peak: 1.0, floor_share: 0.1, warmup_steps: 10 };
+        let config = ScheduleConfig { peak: 1.0, floor_share: 0.1, warmup_steps: 10, rising_from: None };
         assert_eq!(learning_rate(&config, 0, 110), 0.1);
         assert_eq!(learning_rate(&config, 10, 110), 1.0);
         assert!((learning_rate(&config, 60, 110) - 0.55).abs() < 1e-12);
         assert_eq!(learning_rate(&config, 500, 110), 0.1);
+    }
+
+    #[test]
+    fn a_range_test_rises_by_equal_factors() {
+        let config = ScheduleConfig { peak: 1.0, rising_from: Some(1e-4), ..ScheduleConfig::default() };
+        let rates: Vec<f64> = (0..5).map(|step| learning_rate(&config, step, 5)).collect();
+        for (rate, expected) in rates.iter().zip([1e-4, 1e-3, 1e-2, 1e-1, 1.0]) {
+            assert!((rate / expected - 1.0).abs() < 1e-9, "{rates:?}");
+        }
     }
 }

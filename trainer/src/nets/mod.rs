@@ -4,6 +4,7 @@
 //! A family is a struct of settings, a module, and a variant of [`NetConfig`] and of [`Network`]; what a run does with it, it does through
 //! those two.
 
+pub mod initialization;
 pub mod layers;
 pub mod memory;
 pub mod recurrent_unet;

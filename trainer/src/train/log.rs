@@ -23,8 +23,10 @@ pub struct StepMetrics {
     pub gradient_norm: f32,
     /// At the last step.
     pub learning_rate: f64,
-    /// Over the steps of this line.
+    /// Over the steps of this line; evaluations and checkpoints are not counted.
     pub frames_per_s: f64,
+    /// Processor time of a step, all threads with the loader's, seconds; as `frames_per_s`.
+    pub processor_s: f64,
     /// Frames a step.
     #[serde(skip)]
     pub frames: f64,
@@ -54,11 +56,34 @@ pub trait Watcher {
 }
 
 /// Means since the last line of the log.
+#[derive(Default)]
 pub(super) struct Window {
     sums: Values,
     steps: usize,
     frames: usize,
-    since: Instant,
+    /// Since the window began or last went on.
+    clock: Clock,
+    /// Before that.
+    spent: Spent,
+}
+
+/// A time on the clock and on the processors.
+struct Clock {
+    wall: Instant,
+    processor_s: f64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { wall: Instant::now(), processor_s: processor_seconds() }
+    }
+}
+
+/// Seconds that went by.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    wall_s: f64,
+    processor_s: f64,
 }
 
 /// The loss and its parts, by name.
@@ -80,27 +105,51 @@ impl Values {
     }
 }
 
-impl Default for Window {
-    fn default() -> Self {
-        Self { sums: Values::default(), steps: 0, frames: 0, since: Instant::now() }
-    }
-}
-
 impl Window {
+    /// Adds a step.
     pub(super) fn add(&mut self, values: &Values, frames: usize) {
         self.sums.add(values, 1.0);
         self.steps += 1;
         self.frames += frames;
+        let now = Clock::default();
+        self.spent.wall_s += now.wall.duration_since(self.clock.wall).as_secs_f64();
+        self.spent.processor_s += now.processor_s - self.clock.processor_s;
+        self.clock = now;
     }
 
-    pub(super) fn take(&mut self, step: u64, gradient_norm: f32, learning_rate: f64) -> StepMetrics {
-        let mut means = Values::default();
-        means.add(&self.sums, 1.0 / self.steps.max(1) as f32);
-        let frames_per_s = self.frames as f64 / self.since.elapsed().as_secs_f64();
-        let frames = self.frames as f64 / self.steps.max(1) as f64;
-        *self = Self::default();
-        StepMetrics { step, loss: means.loss, parts: means.parts, gradient_norm, learning_rate, frames_per_s, frames }
+    /// What happened since the last step does not count.
+    pub(super) fn go_on(&mut self) {
+        self.clock = Clock::default();
     }
+
+    /// The means, and a new window.
+    pub(super) fn take(&mut self, step: u64, gradient_norm: f32, learning_rate: f64) -> StepMetrics {
+        let steps = self.steps.max(1);
+        let mut means = Values::default();
+        means.add(&self.sums, 1.0 / steps as f32);
+        let metrics = StepMetrics {
+            step,
+            loss: means.loss,
+            parts: means.parts,
+            gradient_norm,
+            learning_rate,
+            frames_per_s: self.frames as f64 / self.spent.wall_s,
+            processor_s: self.spent.processor_s / steps as f64,
+            frames: self.frames as f64 / steps as f64,
+        };
+        *self = Self::default();
+        metrics
+    }
+}
+
+/// Processor time of this process so far, all threads, seconds; 0 where the system does not say.
+fn processor_seconds() -> f64 {
+    // Linux counts in hundredths of a second for programs, whatever it does inside.
+    const TICKS_A_SECOND: f64 = 100.0;
+    let Ok(text) = fs::read_to_string("/proc/self/stat") else { return 0.0 };
+    // The program's name, which may hold anything, is the second field, in brackets; user and system time are the 14th and 15th.
+    let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_A_SECOND
 }
 
 /// Drops the lines of a log that a resumed run will write again.

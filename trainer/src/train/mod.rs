@@ -40,8 +40,6 @@ use workers::{Workers, share_of};
 const PRIOR_CHUNKS: u64 = 64;
 /// Threads that prepare data beside the training.
 const LOADER_THREADS: usize = 1;
-/// Steps between two lines of the log.
-const LOG_EVERY: u64 = 20;
 /// Chunks that wait ready.
 const CHUNKS_AHEAD: usize = 4;
 /// Chunks of validation data an evaluation uses.
@@ -223,7 +221,7 @@ fn go_on(
         progress.position.seconds = seconds_before + started.elapsed().as_secs_f64();
         window.add(&values, config.data.lanes * config.data.chunk_frames);
         let last = progress.position.step == config.steps;
-        if progress.position.step.is_multiple_of(LOG_EVERY) || last {
+        if progress.position.step.is_multiple_of(config.log_every) || last {
             let metrics = window.take(progress.position.step, norm, rate);
             writeln!(log, "{}", serde_json::to_string(&metrics)?).context("write metrics.jsonl")?;
             watcher.steps(&metrics, config.steps);
@@ -250,6 +248,7 @@ fn go_on(
             checkpoint::save(&checkpoints(run), &progress)?;
             saved_at = progress.position.step;
         }
+        window.go_on();
     }
     if saved_at != progress.position.step {
         checkpoint::save(&checkpoints(run), &progress)?;
