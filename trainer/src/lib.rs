@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod evaluate;
+pub mod experiments;
 pub mod export;
 pub mod losses;
 pub mod metrics;

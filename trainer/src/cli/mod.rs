@@ -2,6 +2,7 @@
 
 mod device;
 mod eval;
+mod experiment;
 mod export;
 mod pack;
 mod train;
@@ -15,6 +16,7 @@ pub(crate) enum Verb {
     Train(train::Train),
     Resume(train::Resume),
     Eval(eval::Eval),
+    Experiment(experiment::Experiment),
     Export(export::Export),
     Resize(export::Resize),
 }
@@ -26,6 +28,7 @@ impl Verb {
             Self::Train(verb) => verb.run(),
             Self::Resume(verb) => verb.run(),
             Self::Eval(verb) => verb.run(),
+            Self::Experiment(verb) => verb.run(),
             Self::Export(verb) => verb.run(),
             Self::Resize(verb) => verb.run(),
         }

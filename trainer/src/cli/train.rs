@@ -72,7 +72,7 @@ impl Resume {
 }
 
 /// Set by SIGINT and SIGTERM: the run then saves and ends. A second signal ends it at once.
-fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+pub(crate) fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register_conditional_default(signal, stop.clone()).context("listen for signals")?;

@@ -1,0 +1,245 @@
+//! Experiments: a few runs that differ in one thing, and the figure that compares them.
+//!
+//! An experiment is a small TOML file ([`Plan`]): a question, a run's configuration, and what each entry changes in it. Every entry is
+//! an ordinary run in a folder of its own, so an interrupted experiment goes on where it stood.
+
+mod budget;
+mod figure;
+mod single;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, bail, ensure};
+use burn::tensor::Device;
+use serde::Deserialize;
+
+pub use budget::Budget;
+
+use crate::checkpoint::write_atomically;
+use crate::config::RunConfig;
+use crate::data::shard::PackedSet;
+use crate::train::{self, Watcher};
+
+/// An experiment's file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What the experiment asks, in a sentence.
+    pub question: String,
+    /// The configuration that entries start from, relative to this file.
+    pub base: Option<PathBuf>,
+    /// What the loss is drawn over.
+    #[serde(default)]
+    pub over: Over,
+    /// Train and validate on one and the same picture.
+    #[serde(default)]
+    pub single_picture: bool,
+    /// The runs.
+    pub entry: Vec<EntryPlan>,
+}
+
+/// What the losses are drawn over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Over {
+    /// Steps done.
+    #[default]
+    Step,
+    /// The learning rate, logarithmically: a range test.
+    LearningRate,
+}
+
+/// One run of an experiment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryPlan {
+    /// What the figure calls it.
+    pub label: String,
+    /// A configuration in place of the base, relative to the experiment's file.
+    pub config: Option<PathBuf>,
+    /// What is changed in the configuration.
+    #[serde(default)]
+    pub set: toml::Table,
+}
+
+/// A run to make.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What the figure calls it.
+    pub label: String,
+    /// Its configuration.
+    pub config: RunConfig,
+}
+
+impl Entry {
+    /// The name of its folder: the label in small letters, all else as hyphens.
+    pub fn folder(&self) -> String {
+        let letters: String =
+            self.label.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' }).collect();
+        letters.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+    }
+}
+
+impl Plan {
+    /// Reads an experiment's file.
+    ///
+    /// # Errors
+    /// If it cannot be read or holds an unknown key.
+    pub fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("read the experiment {}", file.display()))?;
+        toml::from_str(&text).with_context(|| format!("read the experiment {}", file.display()))
+    }
+
+    /// The runs, their configurations read relative to `file`, the experiment's own.
+    ///
+    /// # Errors
+    /// If a configuration cannot be read or what is set does not fit it; if two entries would share a folder.
+    pub fn entries(&self, file: &Path) -> anyhow::Result<Vec<Entry>> {
+        ensure!(!self.entry.is_empty(), "{} has no entry", file.display());
+        let mut entries: Vec<Entry> = Vec::new();
+        for plan in &self.entry {
+            let what = || format!("the entry {:?} of {}", plan.label, file.display());
+            let Some(named) = plan.config.as_ref().or(self.base.as_ref()) else {
+                bail!("{}: neither it nor the experiment names a configuration", what());
+            };
+            let path = file.parent().unwrap_or(Path::new(".")).join(named);
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("read the configuration {}", path.display())).with_context(what)?;
+            let mut table: toml::Table = toml::from_str(&text).with_context(|| format!("read {}", path.display())).with_context(what)?;
+            merge(&mut table, &plan.set);
+            let config: RunConfig = table.try_into().with_context(what)?;
+            config.check().with_context(what)?;
+            let entry = Entry { label: plan.label.clone(), config };
+            let folder = entry.folder();
+            ensure!(
+                !folder.is_empty() && entries.iter().all(|other| other.folder() != folder),
+                "{}: its folder would be {folder:?}, which is empty or another entry's",
+                what()
+            );
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+}
+
+/// Puts `changes` over `table`, key by key.
+fn merge(table: &mut toml::Table, changes: &toml::Table) {
+    for (key, change) in changes {
+        match (table.get_mut(key), change) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => merge(old, new),
+            _ => {
+                table.insert(key.clone(), change.clone());
+            }
+        }
+    }
+}
+
+/// Makes the runs of the experiment in `file` under `out` (each within `budget`; as long as its configuration says if there is none) and
+/// draws `losses.svg`, `trade-off.svg`, `pictures.png` and `README.md`. Runs that are complete are not made again.
+///
+/// # Errors
+/// If a run fails or a file cannot be written.
+pub fn run(
+    file: &Path,
+    pack: &Path,
+    out: &Path,
+    budget: Option<Budget>,
+    device: &Device,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+) -> anyhow::Result<()> {
+    let plan = Plan::read(file)?;
+    let entries = plan.entries(file)?;
+    let single;
+    let pack = if plan.single_picture {
+        single = single::picture_set(&PackedSet::open(pack)?, &out.join("picture"))?;
+        &single
+    } else {
+        pack
+    };
+    for entry in &entries {
+        watcher.say(&format!("{}:", entry.label));
+        train_entry(entry, pack, &out.join(entry.folder()), budget, device, stop, watcher)?;
+        if stop.load(Ordering::Relaxed) {
+            watcher.say("stopped; the same command goes on from here");
+            return Ok(());
+        }
+    }
+    let set = Arc::new(PackedSet::open(pack)?);
+    let page = figure::draw(&plan, &entries, &set, out, budget)?;
+    write_atomically(&out.join("README.md"), page.as_bytes())
+}
+
+/// Makes one run, or the rest of it.
+///
+/// # Errors
+/// If it fails.
+pub fn train_entry(
+    entry: &Entry,
+    pack: &Path,
+    run: &Path,
+    budget: Option<Budget>,
+    device: &Device,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+) -> anyhow::Result<()> {
+    if train::config_file(run).exists() {
+        return train::resume(run, Some(pack), device, stop, watcher);
+    }
+    let mut config = entry.config.clone();
+    if let Some(budget) = budget {
+        config.steps = budget.steps(&config, pack, device)?;
+        // A short run needs a short warm-up.
+        config.schedule.warmup_steps = config.schedule.warmup_steps.min(config.steps / 10);
+        watcher.say(&format!("{} steps fit into {budget}", config.steps));
+    }
+    // Figures are made of the whole run.
+    config.evaluate_every = config.evaluate_every.max(config.steps.div_ceil(4));
+    train::start(run, &config, pack, device, stop, watcher)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_experiment_that_comes_with_the_trainer_has_entries_that_differ() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/experiments");
+        let mut count = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let file = file.unwrap().path();
+            let plan = Plan::read(&file).unwrap();
+            let entries = plan.entries(&file).unwrap();
+            for (index, entry) in entries.iter().enumerate() {
+                assert!(entries[..index].iter().all(|other| other.config != entry.config), "{}: {}", file.display(), entry.label);
+            }
+            assert!(entries.len() > 1 || plan.single_picture || plan.over == Over::LearningRate, "{}", file.display());
+            count += 1;
+        }
+        assert!(count >= 8, "{count} experiments");
+    }
+
+    #[test]
+    fn what_an_entry_sets_changes_that_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("base.toml"), "steps = 7\n[loss]\nlambda = 0.9\ntemporal_weight = 0.25\n").unwrap();
+        let file = folder.path().join("experiment.toml");
+        let text = "question = \"?\"\nbase = \"base.toml\"\n[[entry]]\nlabel = \"Lambda 0.5!\"\nset = { loss = { lambda = 0.5 } }\n";
+        std::fs::write(&file, text).unwrap();
+        let entries = Plan::read(&file).unwrap().entries(&file).unwrap();
+        let config = &entries[0].config;
+        assert_eq!((config.steps, config.loss.lambda, config.loss.temporal_weight), (7, 0.5, 0.25));
+        assert_eq!(entries[0].folder(), "lambda-0.5");
+        let refused = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            format!("{:#}", Plan::read(&file).unwrap().entries(&file).unwrap_err())
+        };
+        let said = refused(&text.replace("lambda = 0.5", "lambada = 0.5"));
+        assert!(said.contains("lambada") && said.contains("Lambda 0.5!"), "{said}");
+        let said = refused(&format!("{text}[[entry]]\nlabel = \"lambda-0.5\"\n"));
+        assert!(said.contains("another entry"), "{said}");
+    }
+}
