@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use super::{Budget, Entry, Over, Plan};
 use crate::checkpoint::{self, write_atomically};
 use crate::config::RunConfig;
-use crate::data::shard::PackedSet;
+use crate::data::shard::{ItemKind, PackedSet};
 use crate::data::split::Split;
 use crate::evaluate;
 use crate::export::{self, Provenance};
@@ -33,6 +33,7 @@ const POINTS: usize = 60;
 /// # Errors
 /// If a run is not there, cannot be exported, or a file cannot be written.
 pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &Arc<PackedSet>, out: &Path, budget: Option<Budget>) -> anyhow::Result<String> {
+    let stills = set.items(Split::Validation).iter().filter(|item| item.kind == ItemKind::Still).count();
     let mut losses = Vec::new();
     let mut trade_off = Vec::new();
     let mut models = Vec::new();
@@ -76,7 +77,8 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &Arc<PackedSet>, out: &P
         "# {}\n\n{} validation pictures, from a zero state, at each configuration's default temperature.{spent}\n\n\
          | | steps | last training loss | validation loss | {columns} |\n| --- | --- | --- | --- | --- | --- |\n{rows}\n\
          ![losses](losses.svg)\n",
-        plan.question, PICTURES
+        plan.question,
+        stills.min(PICTURES)
     );
     if !models.is_empty() {
         let chart = Chart {
@@ -88,7 +90,7 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &Arc<PackedSet>, out: &P
             ..Chart::default()
         };
         write_atomically(&out.join("trade-off.svg"), chart.to_svg().as_bytes())?;
-        evaluate::sample_grid(models, set, Split::Validation, SHOWN, &out.join("pictures.png"))?;
+        evaluate::sample_grid(models, set, Split::Validation, SHOWN.min(stills), &out.join("pictures.png"))?;
         let order: Vec<&str> = entries.iter().map(|entry| entry.label.as_str()).collect();
         let _ = write!(
             page,
