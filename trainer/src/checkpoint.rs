@@ -155,7 +155,7 @@ pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<
 ///
 /// # Errors
 /// If the file is missing, damaged, or of another network.
-pub fn load_weights(net: Network, file: &Path) -> anyhow::Result<Network> {
+pub fn load_weights<M: Module>(net: M, file: &Path) -> anyhow::Result<M> {
     let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
     let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
     net.try_load_record(record).map_err(|e| anyhow::anyhow!("{} does not fit this network: {e}", file.display()))

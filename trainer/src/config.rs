@@ -35,6 +35,8 @@ pub struct RunConfig {
     pub evaluate_every: u64,
     /// What the run starts from (fine-tuning), if anything: a checkpoint, or a float ONNX file of the same bins and widths.
     pub start_from: Option<PathBuf>,
+    /// The file (see `convert-encoder`) that a pretrained encoder begins with, if the network has one; where `start_from` is given too, that wins.
+    pub encoder_weights: Option<PathBuf>,
     /// Decoupled weight decay; biases and normalization have none.
     pub weight_decay: f32,
     /// The global gradient norm is clipped to this.
@@ -73,6 +75,7 @@ impl Default for RunConfig {
             checkpoint_every: 200,
             evaluate_every: 500,
             start_from: None,
+            encoder_weights: None,
             weight_decay: 0.02,
             gradient_norm_max: 1.0,
             average_decay: 0.999,
@@ -218,9 +221,9 @@ mod tests {
             found.push(said);
         }
         found.sort_by(f64::total_cmp);
-        for (said, wanted) in found.iter().zip([0.15, 0.45, 1.5]) {
+        for (said, wanted) in found.iter().zip([0.15, 0.45, 0.45, 1.5]) {
             assert!((said / wanted - 1.0).abs() < 0.08, "{said} G; a size of about {wanted} is wanted");
         }
-        assert_eq!(found.len(), 3);
+        assert_eq!(found.len(), 4);
     }
 }

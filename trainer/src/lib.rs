@@ -12,6 +12,7 @@ pub mod losses;
 pub mod metrics;
 pub mod nets;
 pub mod plot;
+pub mod pretrained;
 pub mod report;
 pub mod schedule;
 pub mod train;

@@ -1,5 +1,7 @@
 //! The learning rate as a pure function of the step.
 
+use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
+use burn::module::ParamGroup;
 use serde::{Deserialize, Serialize};
 
 /// Linear warm-up, then half a cosine down to a floor.
@@ -14,11 +16,14 @@ pub struct ScheduleConfig {
     pub warmup_steps: u64,
     /// In place of all that: the rate rises from this to the peak by equal factors, step by step (Smith's range test, 2015).
     pub rising_from: Option<f64>,
+    /// The rate of the weights of a pretrained encoder, as a share of the others': its folded filters are small, and a step of full size would
+    /// soon erase them.
+    pub encoder_share: f64,
 }
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self { peak: 2e-3, floor_share: 0.02, warmup_steps: 200, rising_from: None }
+        Self { peak: 2e-3, floor_share: 0.02, warmup_steps: 200, rising_from: None, encoder_share: 1.0 }
     }
 }
 
@@ -42,13 +47,25 @@ pub fn learning_rate(config: &ScheduleConfig, step: u64, steps: u64) -> f64 {
     floor + (config.peak - floor) * 0.5 * (1.0 + (std::f64::consts::PI * part).cos())
 }
 
+/// `rate` for every weight but an encoder's, which have their share of it.
+///
+/// # Errors
+/// None that a valid pattern can cause.
+pub fn rate_of_each_weight(config: &ScheduleConfig, rate: f64) -> anyhow::Result<ModuleLearningRate> {
+    if config.encoder_share == 1.0 {
+        return Ok(rate.into());
+    }
+    let encoder = ParamGroup::from_any_regexes(vec![r"(^|\.)encoder\."]).map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    Ok(ModuleLrScheduler::new(rate).with_group(encoder, rate * config.encoder_share).step())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_rate_rises_peaks_and_falls_to_the_floor() {
-        let config = ScheduleConfig { peak: 1.0, floor_share: 0.1, warmup_steps: 10, rising_from: None };
+        let config = ScheduleConfig { peak: 1.0, floor_share: 0.1, warmup_steps: 10, rising_from: None, encoder_share: 1.0 };
         assert_eq!(learning_rate(&config, 0, 110), 0.1);
         assert_eq!(learning_rate(&config, 10, 110), 1.0);
         assert!((learning_rate(&config, 60, 110) - 0.55).abs() < 1e-12);

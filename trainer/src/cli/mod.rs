@@ -1,5 +1,6 @@
 //! The verbs of the command line, a file each.
 
+mod convert_encoder;
 mod device;
 mod eval;
 mod experiment;
@@ -19,6 +20,7 @@ pub(crate) enum Verb {
     Experiment(experiment::Experiment),
     Export(export::Export),
     Resize(export::Resize),
+    ConvertEncoder(convert_encoder::ConvertEncoder),
 }
 
 impl Verb {
@@ -31,6 +33,7 @@ impl Verb {
             Self::Experiment(verb) => verb.run(),
             Self::Export(verb) => verb.run(),
             Self::Resize(verb) => verb.run(),
+            Self::ConvertEncoder(verb) => verb.run(),
         }
     }
 }

@@ -34,11 +34,14 @@ pub(crate) struct Train {
     /// A checkpoint or a float ONNX file whose weights to start from, in place of the configuration's.
     #[arg(long)]
     start_from: Option<PathBuf>,
+    /// A pretrained encoder's weights (see `convert-encoder`), in place of the configuration's.
+    #[arg(long)]
+    encoder_weights: Option<PathBuf>,
 }
 
 impl Train {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { config, data, run, size, device, steps, start_from } = self;
+        let Self { config, data, run, size, device, steps, start_from, encoder_weights } = self;
         let mut config = RunConfig::read(&config)?;
         if let Some(file) = size {
             SizeConfig::read(&file)?.apply(&mut config);
@@ -46,6 +49,7 @@ impl Train {
         }
         config.steps = steps.unwrap_or(config.steps);
         config.start_from = start_from.or(config.start_from);
+        config.encoder_weights = encoder_weights.or(config.encoder_weights);
         let mut watcher = terminal::Terminal::new();
         train::start(&run, &config, &data, &device.open()?, &*stop_on_signals()?, &mut watcher)
     }

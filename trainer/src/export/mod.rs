@@ -6,6 +6,7 @@
 pub mod calibrate;
 pub mod fold;
 pub mod quantize;
+pub mod relu6;
 pub mod resize;
 pub mod trace;
 pub mod verify;
@@ -74,6 +75,7 @@ pub fn float_model(net: &Network, config: &RunConfig, provenance: &Provenance) -
         }
     };
     let mut model = trace::trace(net, config)?;
+    relu6::clip_relu6(&mut model)?;
     fold::fold_batch_norm(&mut model)?;
     let card = Card {
         name: format!("{}-{width}x{height}", config.name),

@@ -43,6 +43,9 @@ pub fn quantize(float: &ModelProto, ranges: &Ranges) -> anyhow::Result<ModelProt
                 *input = dequantized(input);
             }
         }
+        if node.op_type == "Clip" {
+            relax_clip(graph, &mut node, parameters.get(&node.output[0]))?;
+        }
         if is_conv {
             let scale = parameters.get(node.input[0].trim_end_matches(DEQUANTIZED)).context("a convolution's input has no range")?.0;
             quantize_weights(graph, &mut out, &mut node, scale)?;
@@ -66,6 +69,20 @@ fn dequantized(name: &str) -> String {
     format!("{name}{DEQUANTIZED}")
 }
 
+/// Turns a Clip from 0 into the ReLU that runtimes know best, where the quantization behind it cuts off no later than the Clip does.
+fn relax_clip(graph: &mut GraphProto, clip: &mut NodeProto, parameters: Option<&(f32, u8)>) -> anyhow::Result<()> {
+    let bound = |index: usize| tensor_floats(initializer(graph, &clip.input[index])?);
+    let (least, greatest) = (bound(1)?, bound(2)?);
+    if let (&[0.0], &[greatest], Some(&(scale, 0))) = (&least[..], &greatest[..], parameters)
+        && scale * 255.0 <= greatest * 1.0001
+    {
+        let bounds: Vec<String> = clip.input.drain(1..).collect();
+        graph.initializer.retain(|tensor| !bounds.contains(&tensor.name));
+        clip.op_type = "Relu".into();
+    }
+    Ok(())
+}
+
 fn is_state(graph: &GraphProto, name: &str) -> bool {
     graph.input.iter().any(|input| input.name == name && name.starts_with("state_"))
 }
@@ -73,7 +90,7 @@ fn is_state(graph: &GraphProto, name: &str) -> bool {
 /// Scale and zero point of every tensor that is quantized.
 fn activation_parameters(graph: &GraphProto, ranges: &Ranges) -> anyhow::Result<HashMap<String, (f32, u8)>> {
     let conv_inputs = graph.node.iter().filter(|n| n.op_type == "Conv").map(|n| &n.input[0]);
-    let relus = graph.node.iter().filter(|n| n.op_type == "Relu").map(|n| &n.output[0]);
+    let relus = graph.node.iter().filter(|n| n.op_type == "Relu" || n.op_type == "Clip").map(|n| &n.output[0]);
     let resized = graph.node.iter().filter(|n| n.op_type == "Resize").map(|n| &n.output[0]);
     let wanted: HashSet<&String> = conv_inputs.chain(relus).chain(resized).collect();
     // (low, high) of a tensor; the state and its gated form are bounded by construction, whatever the calibration clips showed.

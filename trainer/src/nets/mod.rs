@@ -6,6 +6,7 @@
 
 pub mod initialization;
 pub mod layers;
+pub mod lite0_unet;
 pub mod memory;
 pub mod recurrent_unet;
 
@@ -14,6 +15,7 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use lite0_unet::{Lite0UNet, Lite0UNetConfig};
 use recurrent_unet::{RecurrentUNet, RecurrentUNetConfig};
 
 /// The recurrent states, each \[B, C, h, w\] at a resolution of its own; none for a network without memory.
@@ -60,6 +62,9 @@ impl OutputKind {
 pub enum NetConfig {
     /// The shipped family.
     RecurrentUnet(RecurrentUNetConfig),
+    /// A pretrained encoder with that family's decoder.
+    #[serde(rename = "lite0-unet")]
+    Lite0Unet(Lite0UNetConfig),
 }
 
 impl Default for NetConfig {
@@ -76,6 +81,7 @@ impl NetConfig {
     pub fn check(&self) -> anyhow::Result<()> {
         match self {
             Self::RecurrentUnet(config) => config.check(),
+            Self::Lite0Unet(config) => config.check(),
         }
     }
 
@@ -83,6 +89,7 @@ impl NetConfig {
     pub fn side_multiple(&self) -> usize {
         match self {
             Self::RecurrentUnet(_) => 16,
+            Self::Lite0Unet(config) => config.side_multiple(),
         }
     }
 
@@ -90,6 +97,7 @@ impl NetConfig {
     pub fn output_stride(&self) -> usize {
         match self {
             Self::RecurrentUnet(_) => 4,
+            Self::Lite0Unet(config) => config.output_stride(),
         }
     }
 
@@ -97,6 +105,7 @@ impl NetConfig {
     pub fn state_shapes(&self, height: usize, width: usize) -> Vec<[usize; 3]> {
         match self {
             Self::RecurrentUnet(config) => config.state_shapes(height, width),
+            Self::Lite0Unet(config) => config.state_shapes(height, width),
         }
     }
 
@@ -111,6 +120,8 @@ impl NetConfig {
 pub enum Network {
     /// The shipped family.
     RecurrentUNet(RecurrentUNet),
+    /// A pretrained encoder with that family's decoder.
+    Lite0UNet(Lite0UNet),
 }
 
 impl Network {
@@ -118,6 +129,7 @@ impl Network {
     pub fn new(config: &NetConfig, outputs: usize, device: &Device) -> Self {
         match config {
             NetConfig::RecurrentUnet(config) => Self::RecurrentUNet(RecurrentUNet::new(config, outputs, device)),
+            NetConfig::Lite0Unet(config) => Self::Lite0UNet(Lite0UNet::new(config, outputs, device)),
         }
     }
 
@@ -132,6 +144,7 @@ impl Network {
     pub fn forward_clip(&self, lightness: Tensor<4>, states: States, keep: &[Option<Tensor<4>>]) -> (Tensor<4>, States) {
         match self {
             Self::RecurrentUNet(net) => net.forward_clip(lightness, states, keep),
+            Self::Lite0UNet(net) => net.forward_clip(lightness, states, keep),
         }
     }
 }

@@ -27,8 +27,9 @@ use crate::data::shard::PackedSet;
 use crate::data::split::Split;
 use crate::losses::{Prediction, center_tensor, losses};
 use crate::nets::Network;
+use crate::pretrained;
 use crate::report;
-use crate::schedule::learning_rate;
+use crate::schedule::{learning_rate, rate_of_each_weight};
 use crate::warm_start;
 use average::{average_decay, averaged};
 use batch::Batch;
@@ -71,6 +72,11 @@ pub fn start(
     config.check()?;
     let set = Arc::new(PackedSet::open(pack)?);
     let mut progress = fresh(config, device)?;
+    if let Some(file) = &config.encoder_weights {
+        progress.net = pretrained::load_encoder(progress.net, file)?;
+        progress.average = progress.net.valid();
+        watcher.say(&format!("the encoder starts from {}", file.display()));
+    }
     if let Some(from) = &config.start_from {
         progress.net = if from.is_dir() {
             checkpoint::load_weights(progress.net, &checkpoint::average_file(from))?
@@ -215,7 +221,7 @@ fn go_on(
             values.loss,
             checkpoints(run).display()
         );
-        progress.net = progress.optimizer.step(rate, progress.net, gradients);
+        progress.net = progress.optimizer.step(rate_of_each_weight(&config.schedule, rate)?, progress.net, gradients);
         progress.average = averaged(progress.average, &progress.net, average_decay(config.average_decay, step));
         progress.position.step += 1;
         progress.position.seconds = seconds_before + started.elapsed().as_secs_f64();
