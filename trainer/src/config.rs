@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use autochrome_model::contract::Output;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +114,9 @@ impl RunConfig {
         let sides = [self.data.width, self.data.height, self.input_size[0], self.input_size[1]];
         let (multiple, stride) = (self.net.side_multiple(), self.net.output_stride());
         ensure!(sides.iter().all(|s| *s > 0 && s % multiple == 0), "sizes {sides:?}: every side must be a multiple of {multiple}");
+        if let Some([width, height]) = self.net.only_size() {
+            ensure!(sides == [width, height, width, height], "sizes {sides:?}: this network takes pictures of {width} x {height} only");
+        }
         ensure!(self.data.output_stride == stride, "data.output_stride is {}; the network predicts at 1/{stride}", self.data.output_stride);
         ensure!(
             self.steps > 0 && self.log_every > 0 && self.checkpoint_every > 0 && self.evaluate_every > 0,
@@ -139,6 +143,19 @@ impl RunConfig {
     /// If there is no such grid of bins.
     pub fn outputs(&self) -> anyhow::Result<usize> {
         Ok(self.output.channels(self.centers()?.len()))
+    }
+
+    /// What a model file says about the network's output.
+    ///
+    /// # Errors
+    /// If there is no such grid of bins.
+    pub fn contract_output(&self) -> anyhow::Result<Output> {
+        Ok(match self.output {
+            OutputKind::Bins => Output::ColorLogits { centers: self.centers()?.to_vec() },
+            OutputKind::Ab => Output::Ab,
+            OutputKind::Rgb => Output::Rgb,
+            OutputKind::Uv => Output::Uv,
+        })
     }
 
     /// A network with random weights of the shape that this configuration has.

@@ -44,7 +44,8 @@ pub fn quantize(float: &ModelProto, ranges: &Ranges) -> anyhow::Result<ModelProt
             }
         }
         if node.op_type == "Clip" {
-            relax_clip(graph, &mut node, parameters.get(&node.output[0]))?;
+            let range = parameters.get(&node.output[0]);
+            relax_clip(graph, &mut node, range)?;
         }
         if is_conv {
             let scale = parameters.get(node.input[0].trim_end_matches(DEQUANTIZED)).context("a convolution's input has no range")?.0;
