@@ -125,7 +125,7 @@ fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// Round numbers between `low` and `high`, about five.
-fn ticks(low: f64, high: f64) -> Vec<f64> {
+pub(crate) fn ticks(low: f64, high: f64) -> Vec<f64> {
     let rough = (high - low) / 5.0;
     let magnitude = 10_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * magnitude).find(|step| *step >= rough).unwrap_or(10.0 * magnitude);
@@ -134,13 +134,13 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
     (first..=last).map(|i| i as f64 * step).collect()
 }
 
-fn number(value: f64) -> String {
+/// A tick's number, with no more digits than say something.
+pub(crate) fn number(value: f64) -> String {
     if value == 0.0 {
         "0".into()
     } else if value.abs() >= 1e5 || value.abs() < 1e-3 {
         format!("{value:.0e}")
     } else {
-        // No more digits than say something.
         format!("{value:.4}").trim_end_matches('0').trim_end_matches('.').to_owned()
     }
 }

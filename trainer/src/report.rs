@@ -13,7 +13,7 @@ use crate::config::RunConfig;
 use crate::data::lanes::Lanes;
 use crate::data::shard::PackedSet;
 use crate::data::split::Split;
-use crate::evaluate::{self, StillQuality};
+use crate::evaluate::{self, Exhibits, Share, StillQuality};
 use crate::export::{self, Provenance, calibrate, quantize};
 use crate::nets::Network;
 use crate::plot::{Chart, Series};
@@ -38,9 +38,10 @@ pub fn snapshot(net: &Network, config: &RunConfig, set: &Arc<PackedSet>, grid: &
     let mut int8 = quantize::quantize(&float, &calibrate::calibrate(&float, &lanes, CALIBRATION_CHUNKS)?)?;
     contract::write_card(&mut int8, &contract::check(&float)?.card);
     let models = vec![Colorizer::from_proto("float", &float)?, Colorizer::from_proto("int8", &int8)?];
-    evaluate::sample_grid(models, set, Split::Validation, GRID_ROWS, grid)?;
+    let exhibits = Exhibits::choose(set, Share::Of(Split::Validation), usize::MAX)?;
+    evaluate::sample_grid(models, &exhibits, GRID_ROWS, grid)?;
     let mut painter = Painter::new(Colorizer::from_proto("float", &float)?, LumaRange::Full);
-    let mut quality = evaluate::stills(&mut painter, set, Split::Validation, None, &[config.temperature], PICTURES)?;
+    let mut quality = evaluate::stills(&mut painter, set, Split::Validation, &[config.temperature], PICTURES)?;
     quality.pop().context("one temperature gives one row")
 }
 

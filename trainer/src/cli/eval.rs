@@ -2,21 +2,31 @@
 
 use std::path::{Path, PathBuf};
 
-use autochrome_model::{Colorizer, LumaRange, Painter};
-use autochrome_trainer::data::shard::PackedSet;
+use anyhow::Context;
+use autochrome_model::Colorizer;
+use autochrome_trainer::checkpoint::write_atomically;
+use autochrome_trainer::data::pack::{PackConfig, PackInput, pack};
+use autochrome_trainer::data::shard::{MANIFEST_NAME, PackedSet};
 use autochrome_trainer::data::split::Split;
-use autochrome_trainer::evaluate;
+use autochrome_trainer::evaluate::{self, Comparison, Contestant, Exhibits, FeatureNetwork, PerceptualDistance, Plan, Share, page, table};
+use clap::ValueEnum;
+use tempfile::TempDir;
 
-/// Measures model files on the validation split.
+use crate::terminal::Bar;
+
+/// Measures model files beside grey pictures: one table, and a page with pictures.
 #[derive(clap::Args)]
 pub(crate) struct Eval {
     /// ONNX files.
     #[arg(required = true)]
     models: Vec<PathBuf>,
-    /// The packed set.
+    /// The packed set; or a folder of photographs, a folder of clip folders or a video file, which is packed for this once.
     #[arg(long)]
     data: PathBuf,
-    /// Temperatures to measure at.
+    /// Which part of a packed set. All of a plain folder is measured.
+    #[arg(long, value_enum, default_value_t)]
+    split: Part,
+    /// Temperatures of the trade-off curve; the table is measured at each model's own.
     #[arg(long, value_delimiter = ',', default_value = "0.38,0.6,0.8,1.0")]
     temperatures: Vec<f32>,
     /// Pictures a source, evenly spread.
@@ -25,7 +35,19 @@ pub(crate) struct Eval {
     /// Only still pictures.
     #[arg(long)]
     stills_only: bool,
-    /// Also a PNG of grey | each model | truth.
+    /// Also a page, one HTML file with all pictures in it.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Pictures on the page.
+    #[arg(long, default_value_t = 12)]
+    samples: usize,
+    /// An ONNX file that gives pool3 features, RGB 0 to 1 in, for FID. Nothing is downloaded.
+    #[arg(long, value_name = "FILE.onnx")]
+    fid_weights: Option<PathBuf>,
+    /// An ONNX file that gives the distance of two pictures, RGB -1 to 1 in, for LPIPS. Nothing is downloaded.
+    #[arg(long, value_name = "FILE.onnx")]
+    lpips_weights: Option<PathBuf>,
+    /// Also a PNG of grey | each model | truth, as a device would show them.
     #[arg(long)]
     grid: Option<PathBuf>,
     /// JSON lines in place of a table.
@@ -33,76 +55,88 @@ pub(crate) struct Eval {
     json: bool,
 }
 
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Part {
+    #[default]
+    Validation,
+    Train,
+    All,
+}
+
+impl From<Part> for Share {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Validation => Self::Of(Split::Validation),
+            Part::Train => Self::Of(Split::Train),
+            Part::All => Self::Whole,
+        }
+    }
+}
+
 impl Eval {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { models, data, temperatures, limit, stills_only, grid, json } = self;
-        evaluate_files(&models, &data, &temperatures, limit, stills_only, json)?;
-        if let Some(grid) = grid {
-            let models = models.iter().map(|m| Colorizer::load(m)).collect::<Result<_, _>>()?;
-            evaluate::sample_grid(models, &PackedSet::open(&data)?, Split::Validation, 24, &grid)?;
+        for &temperature in &self.temperatures {
+            anyhow::ensure!(temperature > 0.0 && temperature.is_finite(), "the temperature {temperature}: a positive number is needed");
         }
+        let mut contestants = vec![Contestant::grey()];
+        for file in &self.models {
+            contestants.push(Contestant::from_file(file)?);
+        }
+        let plan = Plan {
+            temperatures: self.temperatures.clone(),
+            moving: !self.stills_only,
+            samples: if self.report.is_some() { self.samples } else { 0 },
+            features: self.fid_weights.as_deref().map(FeatureNetwork::load).transpose()?,
+            perceptual: self.lpips_weights.as_deref().map(PerceptualDistance::load).transpose()?,
+        };
+        let opened = Opened::open(&self.data)?;
+        let share = if opened.temporary.is_some() { Share::Whole } else { self.split.into() };
+        let exhibits = Exhibits::choose(&opened.set, share, self.limit)?;
+        let mut bar = Bar::new("measured");
+        let mut found = evaluate::evaluate(contestants, &exhibits, &plan, &mut |done, total| bar.at(done as u64, total as u64, ""))?;
+        bar.end();
+        found.conditions.set = name_of(&self.data);
+        self.show(&found)?;
+        if let Some(grid) = &self.grid {
+            let models = self.models.iter().map(|m| Colorizer::load(m)).collect::<Result<_, _>>()?;
+            evaluate::sample_grid(models, &exhibits, 24, grid)?;
+        }
+        Ok(())
+    }
+
+    fn show(&self, found: &Comparison) -> anyhow::Result<()> {
+        if let Some(file) = &self.report {
+            write_atomically(file, page::html(found)?.as_bytes()).context("write the report")?;
+            eprintln!("{}", file.display());
+        }
+        print!("{}", if self.json { table::json_lines(found)? } else { table::text(found) });
         Ok(())
     }
 }
 
-fn evaluate_files(
-    models: &[PathBuf],
-    data: &Path,
-    temperatures: &[f32],
-    limit: usize,
-    stills_only: bool,
-    json: bool,
-) -> anyhow::Result<()> {
-    let set = PackedSet::open(data)?;
-    let sources = ["photos", "people", "objects"].into_iter().filter(|s| set.manifest().sources.iter().any(|known| known == s));
-    let sources: Vec<Option<&str>> = std::iter::once(None).chain(sources.map(Some)).collect();
-    if !json {
-        println!(
-            "{:<40} {:<8} {:>4} {:>5} {:>7} {:>7} {:>6} {:>14} {:>14}",
-            "model", "source", "n", "T", "PSNR", "grey", "gain", "CF abs", "CF signed"
-        );
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// A packed set, and the folder it was packed into for this once.
+struct Opened {
+    set: PackedSet,
+    temporary: Option<TempDir>,
+}
+
+impl Opened {
+    fn open(data: &Path) -> anyhow::Result<Self> {
+        if data.join(MANIFEST_NAME).exists() || !data.exists() {
+            return Ok(Self { set: PackedSet::open(data)?, temporary: None });
+        }
+        let what = || format!("evaluate on {}, which is no packed set", data.display());
+        let folder = tempfile::tempdir().context("make a folder to pack into")?;
+        let out = folder.path().join("packed");
+        let config = PackConfig { inputs: vec![PackInput::detect(data).with_context(what)?], out: out.clone(), ..PackConfig::default() };
+        let mut bar = Bar::new("packed");
+        let summary = pack(&config, &mut |done, total| bar.at(done as u64, total as u64, "")).with_context(what)?;
+        bar.end();
+        summary.skipped.iter().take(20).for_each(|s| eprintln!("skipped {}: {}", s.path.display(), s.reason));
+        Ok(Self { set: PackedSet::open(&out)?, temporary: Some(folder) })
     }
-    for file in models {
-        let mut painter = Painter::new(Colorizer::load(file)?, LumaRange::Full);
-        let name = file.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        for source in &sources {
-            for q in evaluate::stills(&mut painter, &set, Split::Validation, *source, temperatures, limit)? {
-                if json {
-                    println!("{}", serde_json::json!({"model": name, "stills": q}));
-                    continue;
-                }
-                let share = |found: f64, truth: f64| format!("{found:.1}/{truth:.1} {:.0}%", 100.0 * found / truth);
-                println!(
-                    "{name:<40} {:<8} {:>4} {:>5} {:>7.2} {:>7.2} {:>+6.2} {:>14} {:>14}",
-                    q.source,
-                    q.pictures,
-                    q.temperature,
-                    q.psnr,
-                    q.psnr_grey,
-                    q.gain(),
-                    share(q.colorfulness, q.colorfulness_truth),
-                    share(q.colorfulness_signed, q.colorfulness_signed_truth)
-                );
-            }
-        }
-        if stills_only {
-            continue;
-        }
-        let temperature = painter.colorizer().contract().card.temperature;
-        let s = evaluate::steadiness(&mut painter, &set, Split::Validation, temperature)?;
-        if json {
-            println!("{}", serde_json::json!({"model": name, "temperature": temperature, "steadiness": s}));
-        } else {
-            println!(
-                "{name:<40} T {temperature}, {} clips: CDC {:.6}, truth {:.6} ({:+.1} %), grey {:.6}; std(ab) of a noisy still scene {:.3}",
-                s.clips,
-                s.cdc,
-                s.cdc_truth,
-                100.0 * (s.cdc / s.cdc_truth - 1.0),
-                s.cdc_grey,
-                s.still_ab_deviation
-            );
-        }
-    }
-    Ok(())
 }

@@ -14,7 +14,7 @@ use crate::checkpoint::{self, write_atomically};
 use crate::config::RunConfig;
 use crate::data::shard::{ItemKind, PackedSet};
 use crate::data::split::Split;
-use crate::evaluate;
+use crate::evaluate::{self, Exhibits, Share};
 use crate::export::{self, Provenance};
 use crate::plot::{Chart, Series};
 use crate::train;
@@ -52,7 +52,7 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &Arc<PackedSet>, out: &P
         let mut painter = Painter::new(Colorizer::from_proto(&entry.label, &model)?, LumaRange::Full);
         let default = painter.colorizer().contract().card.temperature;
         let temperatures: Vec<f32> = std::iter::once(default).chain(TEMPERATURES).collect();
-        let measured = evaluate::stills(&mut painter, set, Split::Validation, None, &temperatures, PICTURES)?;
+        let measured = evaluate::stills(&mut painter, set, Split::Validation, &temperatures, PICTURES)?;
         let _ = writeln!(rows, " {:+.2} | {:.0} % |", measured[0].gain(), 100.0 * measured[0].colorfulness_share());
         let curve = measured[1..].iter().map(|q| (100.0 * q.colorfulness_share(), q.gain())).collect();
         trade_off.push(Series::new(&entry.label, curve));
@@ -90,7 +90,8 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &Arc<PackedSet>, out: &P
             ..Chart::default()
         };
         write_atomically(&out.join("trade-off.svg"), chart.to_svg().as_bytes())?;
-        evaluate::sample_grid(models, set, Split::Validation, SHOWN.min(stills), &out.join("pictures.png"))?;
+        let exhibits = Exhibits::choose(set, Share::Of(Split::Validation), usize::MAX)?;
+        evaluate::sample_grid(models, &exhibits, SHOWN.min(stills), &out.join("pictures.png"))?;
         let order: Vec<&str> = entries.iter().map(|entry| entry.label.as_str()).collect();
         let _ = write!(
             page,

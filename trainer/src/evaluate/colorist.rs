@@ -1,0 +1,163 @@
+//! Whoever gives grey frames color.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use autochrome_model::{Chroma, Colorizer, Decode, LumaRange, Painter, Plane};
+use serde::Serialize;
+
+use super::references::{Reference, References};
+
+/// Gives the frames of one feed color. Frames come in order; what is remembered of them is its own affair.
+pub trait Colorist: Send {
+    /// The next frame has nothing to do with those before.
+    fn begin(&mut self);
+
+    /// The ab of the next frame, whose luma is `grey` (full range), at the frame's size, Lab units.
+    ///
+    /// # Errors
+    /// If the frame cannot be colored.
+    fn color(&mut self, grey: &Plane<u8>) -> anyhow::Result<Chroma>;
+
+    /// The default decoding temperature, where there is one to set.
+    fn temperature(&self) -> Option<f32> {
+        None
+    }
+
+    /// The frame that was colored last once more, as another temperature would have it. No frame is counted by it, and the next is decoded at
+    /// the default temperature. `None` where there is nothing to set.
+    fn at_temperature(&mut self, grey: &Plane<u8>, temperature: f32) -> Option<Chroma> {
+        let _ = (grey, temperature);
+        None
+    }
+
+    /// The ab of the frame that was colored last as the network itself gave it, before it was grown to the frame's size along the luma.
+    fn coarse(&self) -> Option<Chroma> {
+        None
+    }
+}
+
+/// What kind of colorist a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The pictures themselves.
+    Truth,
+    /// No color.
+    Grey,
+    /// A method without a network.
+    Classical,
+    /// A network that is no file of ours.
+    Network,
+    /// A float model file.
+    Float,
+    /// An int8 model file.
+    Int8,
+}
+
+/// A colorist with a name.
+pub struct Contestant {
+    /// What the row is called.
+    pub name: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Who colors.
+    pub colorist: Box<dyn Colorist>,
+}
+
+impl Contestant {
+    /// A row.
+    pub fn new(name: impl Into<String>, kind: Kind, colorist: impl Colorist + 'static) -> Self {
+        Self { name: name.into(), kind, colorist: Box::new(colorist) }
+    }
+
+    /// The row without color.
+    pub fn grey() -> Self {
+        Self::new("grey", Kind::Grey, Grey)
+    }
+
+    /// A model file, run as it ships.
+    ///
+    /// # Errors
+    /// If the file is no model.
+    pub fn from_file(file: &Path) -> anyhow::Result<Self> {
+        let colorizer = Colorizer::load(file).context("evaluate a model file")?;
+        let kind = if colorizer.contract().quantized { Kind::Int8 } else { Kind::Float };
+        let name = file.file_stem().map_or_else(|| file.display().to_string(), |stem| stem.to_string_lossy().into_owned());
+        Ok(Self::new(name, kind, Painter::new(colorizer, LumaRange::Full)))
+    }
+}
+
+impl Colorist for Painter {
+    fn begin(&mut self) {
+        self.reset();
+    }
+
+    fn color(&mut self, grey: &Plane<u8>) -> anyhow::Result<Chroma> {
+        self.observe(grey)?;
+        Ok(Painter::chroma(self, grey))
+    }
+
+    fn temperature(&self) -> Option<f32> {
+        Some(self.colorizer().contract().card.temperature)
+    }
+
+    fn at_temperature(&mut self, grey: &Plane<u8>, temperature: f32) -> Option<Chroma> {
+        let usual = self.colorizer().contract().card.temperature;
+        self.set_decode(Decode::AnnealedMean { temperature });
+        let chroma = Painter::chroma(self, grey);
+        self.set_decode(Decode::AnnealedMean { temperature: usual });
+        Some(chroma)
+    }
+
+    fn coarse(&self) -> Option<Chroma> {
+        Some(self.colorizer().decode_last())
+    }
+}
+
+/// Leaves every frame as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Grey;
+
+impl Colorist for Grey {
+    fn begin(&mut self) {}
+
+    fn color(&mut self, grey: &Plane<u8>) -> anyhow::Result<Chroma> {
+        let plane = Plane::filled(grey.width, grey.height, 0.0);
+        Ok(Chroma { a: plane.clone(), b: plane })
+    }
+}
+
+/// A method that takes its colors from a reference picture: of the training pictures the one whose lightness is spread most alike, chosen at
+/// a feed's first frame and kept.
+pub struct ByReference<T> {
+    references: Arc<References>,
+    chosen: Option<usize>,
+    transfer: T,
+}
+
+impl<T> ByReference<T>
+where
+    T: FnMut(&Reference, &Plane<u8>) -> anyhow::Result<Chroma> + Send,
+{
+    /// `transfer` gives a grey frame the colors of a reference.
+    pub fn new(references: Arc<References>, transfer: T) -> Self {
+        Self { references, chosen: None, transfer }
+    }
+}
+
+impl<T> Colorist for ByReference<T>
+where
+    T: FnMut(&Reference, &Plane<u8>) -> anyhow::Result<Chroma> + Send,
+{
+    fn begin(&mut self) {
+        self.chosen = None;
+    }
+
+    fn color(&mut self, grey: &Plane<u8>) -> anyhow::Result<Chroma> {
+        let chosen = *self.chosen.get_or_insert_with(|| self.references.nearest(grey));
+        let reference = self.references.picture(chosen);
+        (self.transfer)(reference, grey).with_context(|| format!("take colors from {}", reference.name))
+    }
+}

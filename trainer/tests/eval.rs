@@ -1,0 +1,73 @@
+//! `eval` as a person types it, with the shipped model on made-up pictures.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn eval(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autochrome-trainer"));
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/autochrome-192x144-int8.onnx");
+    command.arg("eval").arg(model).arg("--data").arg(data);
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A plain folder of two colored pictures.
+fn pictures(folder: &Path) -> PathBuf {
+    let photos = folder.join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    for hue in 0..2 {
+        let picture = image::RgbImage::from_fn(64, 48, |x, y| {
+            let wave = |phase: f32| (127.0 + 100.0 * (x as f32 / 20.0 + y as f32 / 15.0 * phase + hue as f32 * phase).sin()) as u8;
+            image::Rgb([wave(1.0), wave(1.7), wave(2.3)])
+        });
+        picture.save(photos.join(format!("picture_{hue}.png"))).unwrap();
+    }
+    photos
+}
+
+#[test]
+fn a_plain_folder_gives_a_table_json_and_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = pictures(folder.path());
+    let page = folder.path().join("report.html");
+    let output = eval(&photos).args(["--stills-only", "--json", "--report"]).arg(&page).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["conditions"]["set"], &lines[0]["conditions"]["stills"]), (&"photos".into(), &2.into()));
+    let names: Vec<&str> = lines[1..].iter().map(|line| line["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["truth", "grey", "autochrome-192x144-int8"]);
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.starts_with("<!doctype html>") && html.ends_with("</html>\n"));
+    // Nothing of the folder that it was packed into for this once is told.
+    assert!(!html.contains(std::env::temp_dir().to_str().unwrap()));
+
+    let output = eval(&photos).args(["--stills-only"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("2 stills") && text.lines().any(|line| line.starts_with("autochrome-192x144-int8")), "{text}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = pictures(folder.path());
+    let text = folder.path().join("inception.onnx");
+    std::fs::write(&text, "no network").unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let fid = text.to_str().unwrap();
+    let cases: [(&Path, &[&str], &[&str]); 3] = [
+        (&nowhere, &[], &["nowhere", "pack"]),
+        (&photos, &["--fid-weights", fid], &["inception.onnx", "ONNX"]),
+        (&photos, &["--temperatures=0"], &["temperature 0", "positive"]),
+    ];
+    for (data, arguments, expected) in cases {
+        let output = eval(data).args(arguments).output().unwrap();
+        let said = said(&output);
+        assert!(!output.status.success() && said.trim().lines().count() == 1, "{said}");
+        assert!(expected.iter().all(|part| said.contains(part)), "{said}");
+    }
+}
