@@ -128,7 +128,7 @@ pub fn restore_newest(folder: &Path, fresh: impl Fn() -> Progress, device: &Devi
 /// If a file is missing, damaged, or of other shapes.
 pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<Progress> {
     let read = |name: &str| fs::read(path.join(name)).with_context(|| format!("read {}", path.join(name).display()));
-    let position: Position = serde_json::from_slice(&read(POSITION)?).with_context(|| format!("read {}", path.join(POSITION).display()))?;
+    let position = position(path)?;
     let net = load_weights(fresh.net, &path.join(WEIGHTS))?;
     let average = load_weights(fresh.average, &path.join(AVERAGE))?;
     let optimizer = fresh
@@ -159,6 +159,16 @@ pub fn load_weights<M: Module>(net: M, file: &Path) -> anyhow::Result<M> {
     let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
     let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
     net.try_load_record(record).map_err(|e| anyhow::anyhow!("{} does not fit this network: {e}", file.display()))
+}
+
+/// Where the run stood at the checkpoint `path`.
+///
+/// # Errors
+/// If its position file cannot be read.
+pub fn position(path: &Path) -> anyhow::Result<Position> {
+    let file = path.join(POSITION);
+    let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("read {}", file.display()))
 }
 
 /// The file of a checkpoint that holds the averaged weights: what is evaluated and exported.

@@ -17,7 +17,7 @@ use crate::terminal::Bar;
 /// Measures model files beside grey pictures: one table, and a page with pictures.
 #[derive(clap::Args)]
 pub(crate) struct Eval {
-    /// ONNX files.
+    /// ONNX files, or folders of runs.
     #[arg(required = true)]
     models: Vec<PathBuf>,
     /// The packed set; or a folder of photographs, a folder of clip folders or a video file, which is packed for this once.
@@ -80,7 +80,7 @@ impl Eval {
         }
         let mut contestants = vec![Contestant::grey()];
         for file in &self.models {
-            contestants.push(Contestant::from_file(file)?);
+            contestants.push(if file.is_dir() { Contestant::from_run(file)? } else { Contestant::from_file(file)? });
         }
         let plan = Plan {
             temperatures: self.temperatures.clone(),
@@ -93,7 +93,7 @@ impl Eval {
         let share = if opened.temporary.is_some() { Share::Whole } else { self.split.into() };
         let exhibits = Exhibits::choose(&opened.set, share, self.limit)?;
         let mut bar = Bar::new("measured");
-        let mut found = evaluate::evaluate(contestants, &exhibits, &plan, &mut |done, total| bar.at(done as u64, total as u64, ""))?;
+        let mut found = evaluate::evaluate(contestants, &exhibits, None, &plan, &mut |done, total| bar.at(done as u64, total as u64, ""))?;
         bar.end();
         found.conditions.set = name_of(&self.data);
         self.show(&found)?;

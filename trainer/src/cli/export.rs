@@ -5,12 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use autochrome_model::contract;
-use autochrome_trainer::config::RunConfig;
 use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::export::{self, CardChanges, Exported, Provenance};
 use autochrome_trainer::{checkpoint, train};
-use burn::module::Module;
-use burn::tensor::Device;
 
 /// Exports a run's newest checkpoint as a float and an int8 ONNX file, and verifies both.
 #[derive(clap::Args)]
@@ -43,18 +40,15 @@ pub(crate) struct Export {
 impl Export {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self { run, out, data, training, license, temperature, saturation, float_only } = self;
-        let mut config = RunConfig::read(&train::config_file(&run))?;
+        let (net, mut config) = export::network_of_run(&run)?;
         config.temperature = temperature.unwrap_or(config.temperature);
         config.saturation = saturation.unwrap_or(config.saturation);
-        let newest = checkpoint::list(&train::checkpoints(&run))?.pop().with_context(|| format!("{} has no checkpoint", run.display()))?;
-        let net = config.fresh_network(&Device::flex())?;
-        let net = checkpoint::load_weights(net, &checkpoint::average_file(&newest))?.valid();
         let provenance = Provenance { training: training.unwrap_or_else(|| format!("run {:?}", config.name)), license };
         if float_only {
             let model = export::float_model(&net, &config, &provenance)?;
             let file = out.join("float.onnx");
             checkpoint::write_atomically(&file, &prost::Message::encode_to_vec(&model))?;
-            println!("{} from {}", file.display(), newest.display());
+            println!("{} from {}", file.display(), run.display());
             return Ok(());
         }
         let data = data.map_or_else(|| train::data_of(&run), Ok)?;

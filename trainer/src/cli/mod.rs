@@ -1,5 +1,6 @@
 //! The verbs of the command line, a file each.
 
+mod compare;
 mod convert_encoder;
 mod device;
 mod eval;
@@ -20,6 +21,7 @@ pub(crate) enum Verb {
     Experiment(experiment::Experiment),
     Export(export::Export),
     Resize(export::Resize),
+    Compare(compare::Compare),
     ConvertEncoder(convert_encoder::ConvertEncoder),
 }
 
@@ -33,6 +35,7 @@ impl Verb {
             Self::Experiment(verb) => verb.run(),
             Self::Export(verb) => verb.run(),
             Self::Resize(verb) => verb.run(),
+            Self::Compare(verb) => verb.run(),
             Self::ConvertEncoder(verb) => verb.run(),
         }
     }

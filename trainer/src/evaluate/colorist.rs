@@ -5,9 +5,18 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use autochrome_model::{Chroma, Colorizer, Decode, LumaRange, Painter, Plane};
+use image::RgbImage;
 use serde::Serialize;
 
 use super::references::{Reference, References};
+use crate::classical::{self, Method};
+use crate::data::shard::PackedSet;
+use crate::export;
+
+/// Training pictures that a reference is chosen from.
+const REFERENCES: usize = 500;
+/// What a classical method draws at random follows from it.
+const REFERENCE_SEED: u64 = 1;
 
 /// Gives the frames of one feed color. Frames come in order; what is remembered of them is its own affair.
 pub trait Colorist: Send {
@@ -48,7 +57,7 @@ pub enum Kind {
     Grey,
     /// A method without a network.
     Classical,
-    /// A network that is no file of ours.
+    /// A run's network, not yet a file.
     Network,
     /// A float model file.
     Float,
@@ -75,6 +84,33 @@ impl Contestant {
     /// The row without color.
     pub fn grey() -> Self {
         Self::new("grey", Kind::Grey, Grey)
+    }
+
+    /// The methods before networks, each with the colors of a training picture of `set`.
+    ///
+    /// # Errors
+    /// If the set has no training still.
+    pub fn classical(set: &PackedSet) -> anyhow::Result<Vec<Self>> {
+        let references = Arc::new(References::from_training(set, REFERENCES)?);
+        let row = |method: Method| {
+            let transfer = move |reference: &Reference, grey: &Plane<u8>| {
+                let picture = RgbImage::from_raw(reference.width as u32, reference.height as u32, reference.rgb.clone());
+                classical::chroma(method, grey, &picture.context("a reference's size")?, REFERENCE_SEED)
+            };
+            Self::new(method.name(), Kind::Classical, ByReference::new(references.clone(), transfer))
+        };
+        Ok(Method::ALL.into_iter().map(row).collect())
+    }
+
+    /// The newest checkpoint of a run's folder, exported as a float file and run as that would be.
+    ///
+    /// # Errors
+    /// If the run has no checkpoint or its network cannot be exported.
+    pub fn from_run(run: &Path) -> anyhow::Result<Self> {
+        let model = export::float_of_run(run).with_context(|| format!("evaluate the run {}", run.display()))?;
+        let name = run.file_name().map_or_else(|| run.display().to_string(), |name| name.to_string_lossy().into_owned());
+        let colorizer = Colorizer::from_proto(&name, &model)?;
+        Ok(Self::new(name, Kind::Network, Painter::new(colorizer, LumaRange::Full)))
     }
 
     /// A model file, run as it ships.

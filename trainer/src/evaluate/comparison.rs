@@ -84,19 +84,21 @@ pub struct Comparison {
     pub samples: Samples,
 }
 
-/// Measures everyone; `progress` hears (done, total).
+/// Measures everyone on `exhibits` and keeps samples of `shown` (of the same, if `None`); `progress` hears (done, total).
 ///
 /// # Errors
 /// If there is no one, a colorist fails, or a network for FID or LPIPS does.
 pub fn evaluate(
     mut contestants: Vec<Contestant>,
     exhibits: &Exhibits,
+    shown: Option<&Exhibits>,
     plan: &Plan,
     progress: &mut dyn FnMut(usize, usize),
 ) -> anyhow::Result<Comparison> {
+    let shown = shown.unwrap_or(exhibits);
     ensure!(!contestants.is_empty(), "no one to evaluate: name a model file");
     let moving_steps = if plan.moving { moving::steps(exhibits) } else { 0 };
-    let total = exhibits.stills().len() + moving_steps + Samples::steps(exhibits, plan.samples);
+    let total = exhibits.stills().len() + moving_steps + Samples::steps(shown, plan.samples);
     let mut done = 0;
     let mut step = || {
         done += 1;
@@ -109,7 +111,7 @@ pub fn evaluate(
         truth.moving = Some(true_tally.figures());
         rows.iter_mut().zip(tallies).for_each(|(row, tally)| row.moving = Some(tally.figures()));
     }
-    let samples = Samples::take(&mut contestants, exhibits, plan.samples, &mut step)?;
+    let samples = Samples::take(&mut contestants, shown, plan.samples, &mut step)?;
     let set = exhibits.set();
     let conditions = Conditions {
         set: set.folder().file_name().map_or_else(|| set.folder().display().to_string(), |name| name.to_string_lossy().into_owned()),
@@ -315,7 +317,7 @@ mod tests {
         ];
         let exhibits = Exhibits::choose(set, Share::Of(Split::Validation), 100).unwrap();
         let mut last = (0, 0);
-        let found = evaluate(contestants, &exhibits, plan, &mut |done, total| last = (done, total)).unwrap();
+        let found = evaluate(contestants, &exhibits, None, plan, &mut |done, total| last = (done, total)).unwrap();
         assert_eq!(last.0, last.1, "progress ends at the whole");
         found
     }
@@ -390,7 +392,7 @@ mod tests {
         let set = small_set(folder.path());
         let exhibits = Exhibits::choose(&set, Share::Of(Split::Validation), 100).unwrap();
         let contestants = vec![Contestant::new("small", Kind::Network, Small)];
-        let message = format!("{:#}", evaluate(contestants, &exhibits, &Plan::default(), &mut |_, _| {}).unwrap_err());
+        let message = format!("{:#}", evaluate(contestants, &exhibits, None, &Plan::default(), &mut |_, _| {}).unwrap_err());
         assert!(message.contains("small") && message.contains("check_0.png") && message.contains("2x2"), "{message}");
     }
 }

@@ -339,6 +339,27 @@ pub fn text(comparison: &Comparison) -> String {
     out
 }
 
+/// One line a row over all stills, as a Markdown table; the best of each column stands out.
+pub fn markdown(comparison: &Comparison) -> String {
+    let shown: Vec<&Column> = COLUMNS.iter().filter(|column| column.measured(comparison)).collect();
+    let best: Vec<Vec<bool>> = shown.iter().map(|column| column.best(comparison)).collect();
+    let mut out = String::from("| |");
+    for column in &shown {
+        let unit = if column.unit.is_empty() { String::new() } else { format!(", {}", column.unit) };
+        let _ = write!(out, " {}{unit} |", column.heading);
+    }
+    let _ = writeln!(out, "\n| --- |{}", " ---: |".repeat(shown.len()));
+    for (index, row) in comparison.rows.iter().chain([&comparison.truth]).enumerate() {
+        let _ = write!(out, "| {} |", row.name);
+        for (column, best) in shown.iter().zip(&best) {
+            let text = column.text(row, &comparison.truth);
+            let _ = if best.get(index).is_some_and(|best| *best) { write!(out, " **{text}** |") } else { write!(out, " {text} |") };
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// JSON lines: the conditions, the truth's figures, and each row's.
 ///
 /// # Errors

@@ -6,18 +6,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use autochrome_model::{Colorizer, LumaRange, Painter};
-use burn::module::Module;
-use burn::tensor::Device;
 
 use super::{Budget, Entry, Over, Plan};
-use crate::checkpoint::{self, write_atomically};
-use crate::config::RunConfig;
-use crate::data::shard::{ItemKind, PackedSet};
+use crate::checkpoint::write_atomically;
+use crate::data::shard::PackedSet;
 use crate::data::split::Split;
 use crate::evaluate::{self, Exhibits, Share};
-use crate::export::{self, Provenance};
+use crate::export;
 use crate::plot::{Chart, Series};
-use crate::train;
 
 /// The temperatures of the trade-off, from nearly the mode to the mean.
 const TEMPERATURES: [f32; 6] = [0.1, 0.25, 0.38, 0.6, 0.8, 1.0];
@@ -33,7 +29,7 @@ const POINTS: usize = 60;
 /// # Errors
 /// If a run is not there, cannot be exported, or a file cannot be written.
 pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &Arc<PackedSet>, out: &Path, budget: Option<Budget>) -> anyhow::Result<String> {
-    let stills = set.items(Split::Validation).iter().filter(|item| item.kind == ItemKind::Still).count();
+    let exhibits = Exhibits::choose(set, Share::Of(Split::Validation), usize::MAX)?;
     let mut losses = Vec::new();
     let mut trade_off = Vec::new();
     let mut models = Vec::new();
@@ -48,7 +44,7 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &Arc<PackedSet>, out: &P
             let _ = writeln!(rows, " {steepest:.1e} | {best:.1e} |");
             continue;
         }
-        let model = float_of(&run)?;
+        let model = export::float_of_run(&run)?;
         let mut painter = Painter::new(Colorizer::from_proto(&entry.label, &model)?, LumaRange::Full);
         let default = painter.colorizer().contract().card.temperature;
         let temperatures: Vec<f32> = std::iter::once(default).chain(TEMPERATURES).collect();
@@ -78,7 +74,7 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &Arc<PackedSet>, out: &P
          | | steps | last training loss | validation loss | {columns} |\n| --- | --- | --- | --- | --- | --- |\n{rows}\n\
          ![losses](losses.svg)\n",
         plan.question,
-        stills.min(PICTURES)
+        exhibits.stills().len().min(PICTURES)
     );
     if !models.is_empty() {
         let chart = Chart {
@@ -100,14 +96,6 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &Arc<PackedSet>, out: &P
         );
     }
     Ok(page)
-}
-
-/// The averaged weights of the run's newest checkpoint as a float file.
-fn float_of(run: &Path) -> anyhow::Result<tract_onnx::pb::ModelProto> {
-    let config = RunConfig::read(&train::config_file(run))?;
-    let newest = checkpoint::list(&train::checkpoints(run))?.pop().with_context(|| format!("{} has no checkpoint", run.display()))?;
-    let net = checkpoint::load_weights(config.fresh_network(&Device::flex())?, &checkpoint::average_file(&newest))?.valid();
-    export::float_model(&net, &config, &Provenance { training: "an experiment".into(), license: "none".into() })
 }
 
 /// What `metrics.jsonl` says.

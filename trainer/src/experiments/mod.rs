@@ -4,6 +4,7 @@
 //! an ordinary run in a folder of its own, so an interrupted experiment goes on where it stood.
 
 mod budget;
+mod compare;
 mod figure;
 mod single;
 
@@ -16,6 +17,7 @@ use burn::tensor::Device;
 use serde::Deserialize;
 
 pub use budget::Budget;
+pub use compare::{Contest, compare};
 
 use crate::checkpoint::write_atomically;
 use crate::config::RunConfig;

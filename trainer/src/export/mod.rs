@@ -17,6 +17,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use autochrome_model::contract::{self, Card};
 use autochrome_model::{Colorizer, Contract};
+use burn::module::Module;
+use burn::tensor::Device;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::ModelProto;
@@ -84,6 +86,26 @@ pub fn float_model(net: &Network, config: &RunConfig, provenance: &Provenance) -
     contract::write_card(&mut model, &card);
     contract::check(&model).context("the traced network breaks its own contract")?;
     Ok(model)
+}
+
+/// The averaged weights of a run's newest checkpoint, and the run's configuration.
+///
+/// # Errors
+/// If the run has no whole checkpoint.
+pub fn network_of_run(run: &Path) -> anyhow::Result<(Network, RunConfig)> {
+    let config = RunConfig::read(&train::config_file(run))?;
+    let newest = checkpoint::list(&train::checkpoints(run))?.pop().with_context(|| format!("{} has no checkpoint", run.display()))?;
+    let net = checkpoint::load_weights(config.fresh_network(&Device::flex())?, &checkpoint::average_file(&newest))?.valid();
+    Ok((net, config))
+}
+
+/// The float file of a run's newest checkpoint, to look at: its card names no terms of use.
+///
+/// # Errors
+/// As [`network_of_run`] and [`float_model`].
+pub fn float_of_run(run: &Path) -> anyhow::Result<ModelProto> {
+    let (net, config) = network_of_run(run)?;
+    float_model(&net, &config, &Provenance { training: format!("run {:?}", config.name), license: "not stated".into() })
 }
 
 /// Exports `net` into `folder` as `NAME-WxH-float.onnx` and `NAME-WxH-int8.onnx`, calibrated on `pack`, and verifies both.

@@ -192,6 +192,11 @@ impl NetConfig {
         }
     }
 
+    /// Whether `convert-encoder`'s weights fit into a part of it.
+    pub fn has_pretrained_encoder(&self) -> bool {
+        matches!(self, Self::Lite0Unet(_))
+    }
+
     /// Zero states for `lanes` lanes.
     pub fn zero_states(&self, lanes: usize, height: usize, width: usize, device: &Device) -> States {
         self.state_shapes(height, width).into_iter().map(|[c, h, w]| Tensor::zeros([lanes, c, h, w], device)).collect()
