@@ -3,11 +3,13 @@
 //! Shape letters: B batch (lanes), T time (frames of a chunk), C channels, Q bins, H W the input's size, h w the output's.
 
 pub mod checkpoint;
+pub mod classical;
 pub mod config;
 pub mod data;
 pub mod evaluate;
 pub mod experiments;
 pub mod export;
+pub mod figure;
 pub mod losses;
 pub mod metrics;
 pub mod nets;
