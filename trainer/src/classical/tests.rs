@@ -133,13 +133,13 @@ fn grey_becomes_a_color_for_each_level_and_no_noise() {
     let mean = cloud(&reference, Space::Rgb).mean();
     for method in Method::ALL {
         let found = transfer(method, &source, &reference, 3).unwrap();
-        let mean_found = cloud(&found, Space::Rgb).mean();
-        // The mean color is the reference's, as far as clipping and Welsh's samples let it.
-        for (found, expected) in mean_found.iter().zip(mean) {
-            assert!((found - expected).abs() < 40.0, "{method:?}: {mean_found:?} for {mean:?}");
-        }
         if method == Method::Welsh {
             continue;
+        }
+        let mean_found = cloud(&found, Space::Rgb).mean();
+        // The mean color is the reference's, as far as clipping lets it.
+        for (found, expected) in mean_found.iter().zip(mean) {
+            assert!((found - expected).abs() < 20.0, "{method:?}: {mean_found:?} for {mean:?}");
         }
         let mut colors = std::collections::HashMap::new();
         for (from, to) in source.pixels().zip(found.pixels()) {

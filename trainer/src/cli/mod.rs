@@ -1,11 +1,15 @@
 //! The verbs of the command line, a file each.
 
+mod classical;
 mod convert_encoder;
+mod decodes;
 mod device;
 mod eval;
 mod experiment;
 mod export;
 mod pack;
+mod strip;
+mod survey;
 mod train;
 
 use clap::Subcommand;
@@ -21,6 +25,10 @@ pub(crate) enum Verb {
     Export(export::Export),
     Resize(export::Resize),
     ConvertEncoder(convert_encoder::ConvertEncoder),
+    Classical(classical::Classical),
+    Decodes(decodes::Decodes),
+    Strip(strip::Strip),
+    Survey(survey::Survey),
 }
 
 impl Verb {
@@ -34,6 +42,10 @@ impl Verb {
             Self::Export(verb) => verb.run(),
             Self::Resize(verb) => verb.run(),
             Self::ConvertEncoder(verb) => verb.run(),
+            Self::Classical(verb) => verb.run(),
+            Self::Decodes(verb) => verb.run(),
+            Self::Strip(verb) => verb.run(),
+            Self::Survey(verb) => verb.run(),
         }
     }
 }
