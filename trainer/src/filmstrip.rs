@@ -1,48 +1,77 @@
-//! A clip as a film strip: grey, colored and true frames, one under the other.
+//! A clip beside its coloring: each frame in grey, colored with the state carried from frame to frame, and true.
 
 use anyhow::{Context, ensure};
 use autochrome_model::{LumaRange, Painter};
 use image::RgbImage;
 
 use crate::evaluate::grey_luma;
-use crate::figure::Cell;
 use crate::figure::pictures::{is_colored, without_color};
+use crate::figure::{Cell, strip};
 
-/// Colors all frames in their order, the state carried from each to the next, and keeps `shown` of them, evenly spread from the first to the last.
-///
-/// Rows: grey, colored, and the truth if some shown frame has color. `frame(n)` gives frame `n`; the frames may differ in size, after which the
-/// state begins anew.
-///
-/// # Errors
-/// If there is no frame, one cannot be had, or the model fails.
-pub fn rows(
-    painter: &mut Painter,
-    frames: usize,
-    shown: usize,
-    mut frame: impl FnMut(usize) -> anyhow::Result<RgbImage>,
-) -> anyhow::Result<Vec<Vec<Cell>>> {
-    ensure!(frames > 0 && shown > 0, "a film strip has at least one frame");
-    let shown = spread(frames, shown);
-    let (mut grey, mut colored, mut truth) = (Vec::new(), Vec::new(), Vec::new());
-    painter.reset();
-    for number in 0..frames {
-        let picture = frame(number)?;
-        let (width, height) = picture.dimensions();
-        let painted =
-            painter.paint(grey_luma(&picture, width as usize, height as usize)).with_context(|| format!("color frame {number}"))?;
-        if !shown.contains(&number) {
-            continue;
+/// A clip's frames, by number.
+pub struct Clip<F> {
+    /// How many there are.
+    pub frames: usize,
+    /// Gets one.
+    pub frame: F,
+}
+
+impl<F: FnMut(usize) -> anyhow::Result<RgbImage>> Clip<F> {
+    /// A film strip: `shown` frames, evenly spread from the first to the last; rows of grey, colored, and true ones if some have color.
+    ///
+    /// All frames are colored, in their order. After a frame of another size the state begins anew.
+    ///
+    /// # Errors
+    /// If there is no frame, one cannot be had, or the model fails.
+    pub fn film_strip(mut self, painter: &mut Painter, shown: usize, height: u32) -> anyhow::Result<RgbImage> {
+        ensure!(shown > 0, "a film strip has at least one frame");
+        let shown = spread(self.frames, shown);
+        let mut rows = vec![Vec::new(); 3];
+        self.color(painter, |number, triple| {
+            if shown.contains(&number) {
+                rows.iter_mut().zip(triple).for_each(|(row, mut cell)| {
+                    cell.caption = format!("{} {number}", cell.caption);
+                    row.push(cell);
+                });
+            }
+            Ok(())
+        })?;
+        if !rows[2].iter().any(|cell| is_colored(&cell.picture)) {
+            rows.truncate(2);
         }
-        let rgb = RgbImage::from_raw(width, height, painted.to_rgb(LumaRange::Full)).context("a picture has three bytes a pixel")?;
-        grey.push(Cell::new(format!("grey {number}"), without_color(&picture)));
-        colored.push(Cell::new(format!("colored {number}"), rgb));
-        truth.push(Cell::new(format!("truth {number}"), picture));
+        strip(&rows, height)
     }
-    let mut rows = vec![grey, colored];
-    if truth.iter().any(|cell| is_colored(&cell.picture)) {
-        rows.push(truth);
+
+    /// Every frame as grey | colored | true; the truth is left out if the first frame has no color.
+    ///
+    /// # Errors
+    /// If there is no frame, one cannot be had, or the model fails.
+    pub fn triples(mut self, painter: &mut Painter, height: u32) -> anyhow::Result<Vec<RgbImage>> {
+        let (mut pictures, mut columns) = (Vec::new(), 3);
+        self.color(painter, |number, triple| {
+            if number == 0 && !is_colored(&triple[2].picture) {
+                columns = 2;
+            }
+            pictures.push(strip(&[triple[..columns].to_vec()], height)?);
+            Ok(())
+        })?;
+        Ok(pictures)
     }
-    Ok(rows)
+
+    fn color(&mut self, painter: &mut Painter, mut take: impl FnMut(usize, [Cell; 3]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        ensure!(self.frames > 0, "the clip has no frames");
+        painter.reset();
+        for number in 0..self.frames {
+            let picture = (self.frame)(number)?;
+            let (width, height) = picture.dimensions();
+            let luma = grey_luma(&picture, width as usize, height as usize);
+            let painted = painter.paint(luma).with_context(|| format!("color frame {number}"))?;
+            let rgb = painted.to_rgb(LumaRange::Full);
+            let colored = RgbImage::from_raw(width, height, rgb).context("a picture has three bytes a pixel")?;
+            take(number, [Cell::new("grey", without_color(&picture)), Cell::new("colored", colored), Cell::new("truth", picture)])?;
+        }
+        Ok(())
+    }
 }
 
 /// `wanted` numbers below `frames`, the first and the last among them, as evenly as whole numbers can be.
@@ -62,5 +91,6 @@ mod tests {
         assert_eq!(spread(3, 9), [0, 1, 2]);
         assert_eq!(spread(60, 1), [0]);
         assert_eq!(spread(1, 1), [0]);
+        assert!(spread(0, 3).is_empty());
     }
 }

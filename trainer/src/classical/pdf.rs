@@ -1,7 +1,7 @@
 //! The transfer of a whole color distribution: histograms are matched along random axes, again and again (Pitie, Kokaram, Dahyot 2005).
 //!
-//! Two distributions whose shadows agree along every axis are the same; each round brings three shadows together and disturbs the others less
-//! than it mends.
+//! Two distributions whose shadows agree along every axis are the same; each round brings three shadows together and disturbs the others
+//! less than it mends.
 
 use std::f64::consts::TAU;
 
@@ -9,7 +9,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::cloud::Cloud;
+use super::cloud::{Cloud, SPREAD_MIN};
 use super::matrix::Matrix;
 
 /// Rounds at most.
@@ -18,10 +18,18 @@ const ROUNDS_MAX: usize = 60;
 const PATIENCE: usize = 8;
 const PROGRESS: f64 = 0.9;
 
-/// Where the source's points go. The first and the last round are along the channels themselves, so that each channel's histogram ends as the
-/// reference's whatever the random axes were.
+/// Where the source's points go. A picture whose colors lie on a line is matched along the channels alone, which keeps the line's order.
+///
+/// Otherwise rounds go on until the largest distance stalls. The first and the last round are along the channels themselves, so that each
+/// channel's histogram ends as the reference's whatever the random axes were.
 pub(super) fn transfer(from: &Cloud, to: &Cloud, random: &mut ChaCha8Rng) -> Vec<[f64; 3]> {
     let mut moving = from.clone();
+    let [_, across, _] = from.covariance().eigenvalues();
+    if across < SPREAD_MIN * SPREAD_MIN {
+        // Colors on a line, as grey: further rounds would fold it to fill the space, and neighboring greys would get unrelated colors.
+        match_along(&mut moving, to, &Matrix::IDENTITY);
+        return moving.points;
+    }
     let (mut least, mut waited) = (f64::INFINITY, 0);
     for round in 0..ROUNDS_MAX {
         let axes = if round == 0 { Matrix::IDENTITY } else { rotation(random) };
@@ -48,7 +56,8 @@ fn match_along(moving: &mut Cloud, to: &Cloud, axes: &Matrix) -> f64 {
     matched.iter().map(|&(_, distance)| distance).fold(0.0, f64::max)
 }
 
-/// The positions along one axis after matching, t = F_to^-1(F_from), and how far that moved the points on average (the Wasserstein distance).
+/// The positions along one axis after matching, t = F_to^-1(F_from), and how far that moved the points on average: the
+/// distribution's Wasserstein distance.
 fn matched(from: &Cloud, to: &Cloud, axis: [f64; 3]) -> (Vec<f64>, f64) {
     let (source, target) = (Ranked::along(from, axis), Ranked::along(to, axis));
     let mut positions = vec![0.0; from.points.len()];

@@ -1,4 +1,5 @@
-//! Moments and histograms after transfer, between made-up pictures and between the two halves of a real frame, and what grey and flat pictures do.
+//! Moments and histograms after transfer, between made-up pictures and between the two halves of a real frame; and what grey and flat pictures
+//! do.
 
 use image::Rgb;
 
@@ -149,6 +150,23 @@ fn grey_becomes_a_color_for_each_level_and_no_noise() {
 }
 
 #[test]
+fn pdf_transfer_of_grey_keeps_the_order_of_greys_and_matches_every_channel() {
+    let (source, reference) = halves();
+    let source = grey(&source);
+    let found = transfer(Method::Pdf, &source, &reference, 3).unwrap();
+    for axis in CHANNELS {
+        // A grey picture's levels are coarser than a color picture's channels.
+        let distance = histogram_distance(&found, &reference, axis);
+        assert!(distance < 1.5, "{distance} along {axis:?}");
+    }
+    let mut colors = std::collections::BTreeMap::new();
+    source.pixels().zip(found.pixels()).for_each(|(from, to)| drop(colors.insert(from.0[0], to.0)));
+    for ((darker, below), (lighter, above)) in colors.iter().zip(colors.iter().skip(1)) {
+        assert!(below.iter().zip(above).all(|(b, a)| b <= a), "{darker} became {below:?}, {lighter} {above:?}");
+    }
+}
+
+#[test]
 fn nearly_grey_is_not_stretched_into_colors() {
     // What JPEG leaves of a grey picture: a step here and there.
     let (source, reference) = halves();
@@ -176,7 +194,7 @@ fn nearly_grey_is_not_stretched_into_colors() {
 
 #[test]
 fn the_linear_map_of_grey_is_the_references_regression_of_color_on_grey() {
-    // Color = mean + slope * (grey - mean), with the slope's sum over channels and its size set by the reference: S u / sqrt(u' S u) a deviation.
+    // Color = the reference's mean, and for each deviation of grey from its own mean S u / sqrt(u' S u), u the direction of grey.
     let (source, reference) = halves();
     let (from, to) = (cloud(&grey(&source), Space::Rgb), cloud(&reference, Space::Rgb));
     let along = to.covariance().0.map(|row| row.iter().sum::<f64>() / 3.0_f64.sqrt());

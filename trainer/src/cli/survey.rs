@@ -20,8 +20,8 @@ pub(crate) struct Survey {
     #[arg(long, required_unless_present = "results")]
     right: Option<PathBuf>,
     /// What the two are called in the votes, as A,B; the folders' names if not given. Voters never see it.
-    #[arg(long, value_delimiter = ',', num_args = 2)]
-    names: Vec<String>,
+    #[arg(long, value_name = "A,B", value_parser = two_names)]
+    names: Option<[String; 2]>,
     /// The file of votes, one JSON line each; one that is there already is added to.
     #[arg(long, required_unless_present = "results")]
     out: Option<PathBuf>,
@@ -53,10 +53,7 @@ impl Survey {
         }
         let (Some(left), Some(right), Some(out)) = (self.left, self.right, self.out) else { bail!("give --left, --right and --out") };
         ensure!(self.seconds.is_finite() && self.seconds >= 0.0, "--seconds: {} is no time", self.seconds);
-        let names = match <[String; 2]>::try_from(self.names) {
-            Ok(names) => names,
-            Err(_) => [survey::name_of(&left), survey::name_of(&right)],
-        };
+        let names = self.names.unwrap_or_else(|| [survey::name_of(&left), survey::name_of(&right)]);
         let (pairs, alone) = pairs::find(&left, &right)?;
         if !alone.is_empty() {
             eprintln!("left out, as only one folder has them: {}", alone.join(", "));
@@ -83,6 +80,11 @@ impl Survey {
         }
         Ok(())
     }
+}
+
+fn two_names(text: &str) -> Result<[String; 2], String> {
+    let names = text.split_once(',').map(|(first, second)| [first.trim().to_owned(), second.trim().to_owned()]);
+    names.filter(|names| names.iter().all(|name| !name.is_empty())).ok_or_else(|| "two names, such as ours,truth".into())
 }
 
 fn tell_damaged(lines: usize) {

@@ -1,5 +1,6 @@
 //! Pictures for people: rows of pictures with a caption under each, as one PNG.
 
+pub mod gif;
 mod lettering;
 pub mod pictures;
 
