@@ -80,7 +80,7 @@ fn strips_have_a_picture_for_each_method_decode_and_frame() {
 }
 
 #[test]
-fn the_decodes_differ_and_the_mode_is_boldest() {
+fn the_decodes_differ_and_a_row_repeats() {
     let model = autochrome_model::Colorizer::load(MODEL.as_ref()).unwrap();
     let mut painter = autochrome_trainer::decodes::painter(model).unwrap();
     let picture = image::open(PICTURE).unwrap().into_rgb8();

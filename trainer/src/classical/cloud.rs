@@ -7,7 +7,8 @@ use image::RgbImage;
 
 use super::matrix::Matrix;
 
-/// Spreads (standard deviations) below this, in 8-bit steps or Lab units, are the noise of rounding to 8 bits, whose own is 0.29: nothing to stretch.
+/// Spreads (standard deviations) below this, in 8-bit steps or Lab units, are the noise of rounding to 8 bits, whose own is 0.29: nothing
+/// to stretch.
 pub(super) const SPREAD_MIN: f64 = 0.25;
 
 /// Where colors are points.

@@ -2,7 +2,8 @@
 
 use super::cloud::{Cloud, SPREAD_MIN};
 
-/// A channel that does not vary, as a* and b* of a grey picture, is moved and not stretched: dividing by its deviation would make noise of rounding.
+/// A channel that does not vary, as a* and b* of a grey picture, is moved and not stretched: dividing by its deviation would make noise
+/// of rounding.
 pub(super) fn transfer(from: &Cloud, to: &Cloud) -> Vec<[f64; 3]> {
     let (mean, spread, new_mean, new_spread) = (from.mean(), from.spread(), to.mean(), to.spread());
     let gain: [f64; 3] = std::array::from_fn(|axis| if spread[axis] < SPREAD_MIN { 1.0 } else { new_spread[axis] / spread[axis] });

@@ -12,6 +12,7 @@ mod welsh;
 
 use anyhow::ensure;
 use autochrome_model::color::{lab_to_srgb, srgb_to_lab};
+use autochrome_model::{Chroma, Plane};
 use image::{Rgb, RgbImage};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -25,7 +26,8 @@ pub enum Method {
     MeanStdRgb,
     /// Each CIE Lab channel's mean and standard deviation become the reference's (after Reinhard et al. 2001).
     MeanStdLab,
-    /// The linear map that gives the reference's mean and covariance in RGB and moves colors least (Monge-Kantorovich; Pitie and Kokaram 2007).
+    /// The linear map that gives the reference's mean and covariance in RGB and moves colors least (Monge-Kantorovich; Pitie and Kokaram
+    /// 2007).
     MongeKantorovich,
     /// The whole distribution of RGB, by matching histograms along random axes (Pitie et al. 2005).
     Pdf,
@@ -74,6 +76,20 @@ pub fn transfer(method: Method, source: &RgbImage, reference: &RgbImage, seed: u
         Method::Pdf | Method::Welsh => pdf::transfer(&from, &to, &mut random),
     };
     Ok(colors.repainted(&points, space))
+}
+
+/// The ab that a method gives a luma plane (full range), at its size: the method as a colorist, for a table in which nobody changes
+/// lightness.
+///
+/// # Errors
+/// If a picture has no pixels.
+pub fn chroma(method: Method, grey: &Plane<u8>, reference: &RgbImage, seed: u64) -> anyhow::Result<Chroma> {
+    let size = (grey.width as u32, grey.height as u32);
+    let source = RgbImage::from_fn(size.0, size.1, |x, y| Rgb([grey.row(y as usize)[x as usize]; 3]));
+    let colored = transfer(method, &source, reference, seed)?;
+    let lab: Vec<[f32; 3]> = colored.pixels().map(|pixel| srgb_to_lab(pixel.0)).collect();
+    let plane = |channel: usize| Plane::from_vec(grey.width, grey.height, lab.iter().map(|lab| lab[channel]).collect());
+    Ok(Chroma { a: plane(1), b: plane(2) })
 }
 
 /// The a* and b* of `colored` with the L* of `source`, clipped to sRGB: what a method's colors are worth on an untouched picture.

@@ -8,8 +8,8 @@ const RIDGE: f64 = 1e-6;
 
 /// Pitie and Kokaram 2007: A = S^-1/2 (S^1/2 R S^1/2)^1/2 S^-1/2 with S and R the covariances of source and reference.
 ///
-/// The ridge makes this hold for a source whose colors lie on a line, as grey does; on that line the map becomes the reference's regression of
-/// color on grey. What stands beside the line is noise, which A would make huge, and is dropped.
+/// The ridge makes this hold for a source whose colors lie on a line, as grey does; on that line the map becomes the reference's
+/// regression of color on grey. What stands beside the line is noise, which A would make huge, and is dropped.
 pub(super) fn transfer(from: &Cloud, to: &Cloud) -> Vec<[f64; 3]> {
     let (mean, new_mean, covariance) = (from.mean(), to.mean(), from.covariance());
     let source = covariance.plus(&Matrix::diagonal([RIDGE; 3]));

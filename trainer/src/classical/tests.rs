@@ -1,5 +1,5 @@
-//! Moments and histograms after transfer, between made-up pictures and between the two halves of a real frame; and what grey and flat pictures
-//! do.
+//! Moments and histograms after transfer, between made-up pictures and between the two halves of a real frame; and what grey and flat
+//! pictures do.
 
 use image::Rgb;
 
@@ -236,6 +236,20 @@ fn welsh_keeps_the_lightness_and_tells_textures_apart() {
         right += i32::from((x < 48) == (a > 0.0));
     }
     assert!(right * 100 > all * 92, "{right} of {all} pixels have their own half's color");
+}
+
+#[test]
+fn a_method_as_a_colorist_gives_the_results_ab() {
+    let (source, reference) = halves();
+    let source = grey(&source);
+    let luma = Plane::from_vec(source.width() as usize, source.height() as usize, source.pixels().map(|pixel| pixel.0[0]).collect());
+    for method in Method::ALL {
+        let found = chroma(method, &luma, &reference, 2).unwrap();
+        let colored = transfer(method, &source, &reference, 2).unwrap();
+        let expected = colored.pixels().map(|pixel| srgb_to_lab(pixel.0));
+        assert!(found.a.data.iter().zip(&found.b.data).zip(expected).all(|((&a, &b), [_, x, y])| a == x && b == y), "{method:?}");
+    }
+    assert!(chroma(Method::Pdf, &Plane::filled(0, 0, 0), &reference, 2).is_err());
 }
 
 #[test]

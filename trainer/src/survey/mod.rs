@@ -1,8 +1,8 @@
 //! A survey with two alternatives: people see pairs of pictures side by side, blind, and choose one of each.
 //!
-//! `pairs` finds the pictures, `ballot` shuffles order and sides for each voter, `server` and `http` show a page on this machine and take the
-//! votes, `votes` keeps them in a file that survives a kill at any time, and `results` counts. Seed 004's survey compared two models; with the
-//! truth as one side it is the real-against-colorized test of Zhang et al. 2016.
+//! `pairs` finds the pictures, `ballot` shuffles order and sides for each voter, `server` and `http` show a page on this machine and take
+//! the votes, `votes` keeps them in a file that survives a kill at any time, and `results` counts. Seed 004's survey compared two models;
+//! with the truth as one side it is the real-against-colorized test of Zhang et al. 2016.
 
 mod answers;
 pub mod ballot;
@@ -19,7 +19,8 @@ pub use pairs::Pair;
 /// What is asked, of which pictures.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What the two kinds of pictures are called in the votes: those of the pairs' first files, and of their second ones. Voters never see it.
+    /// What the two kinds of pictures are called in the votes: those of the pairs' first files, and of their second ones. Voters never
+    /// see it.
     pub names: [String; 2],
     /// The pairs.
     pub pairs: Vec<Pair>,
