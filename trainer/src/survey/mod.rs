@@ -1,8 +1,8 @@
 //! A survey with two alternatives: people see pairs of pictures side by side, blind, and choose one of each.
 //!
 //! `pairs` finds the pictures, `ballot` shuffles order and sides for each voter, `server` and `http` show a page on this machine and take
-//! the votes, `votes` keeps them in a file that survives a kill at any time, and `results` counts. Seed 004's survey compared two models;
-//! with the truth as one side it is the real-against-colorized test of Zhang et al. 2016.
+//! the votes, `votes` keeps them in a file that survives a kill at any time, and `results` counts. With the truth as one side it is the
+//! real-against-colorized test of Zhang et al. 2016.
 
 mod answers;
 pub mod ballot;
