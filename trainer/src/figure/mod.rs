@@ -89,12 +89,14 @@ mod tests {
         let (red, green, blue) = ([200, 0, 0], [0, 200, 0], [0, 0, 200]);
         let rows = [
             vec![Cell::new("red", flat(red, (40, 30))), Cell::new("", flat(green, (60, 30)))],
-            vec![Cell::new("blue", flat(blue, (20, 60)))],
+            vec![Cell::new("blue", flat(blue, (20, 60))), Cell::new("", flat(red, (60, 30)))],
         ];
         let found = strip(&rows, 30).unwrap();
         assert_eq!(found.dimensions(), (GAP + 40 + GAP + 60 + GAP, GAP + 2 * (30 + LINE_HEIGHT + GAP)));
         let second = GAP + 30 + LINE_HEIGHT + GAP;
-        for (color, x, y, width) in [(red, GAP, GAP, 40), (green, GAP + 40 + GAP, GAP, 60), (blue, GAP, second, 10)] {
+        for (color, x, y, width) in
+            [(red, GAP, GAP, 40), (green, GAP + 40 + GAP, GAP, 60), (blue, GAP, second, 10), (red, GAP + 40 + GAP, second, 60)]
+        {
             for (x, y) in [(x, y), (x + width - 1, y + 29)] {
                 assert_eq!(found.get_pixel(x, y).0, color, "{x},{y}");
             }
