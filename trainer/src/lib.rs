@@ -3,11 +3,15 @@
 //! Shape letters: B batch (lanes), T time (frames of a chunk), C channels, Q bins, H W the input's size, h w the output's.
 
 pub mod checkpoint;
+pub mod classical;
 pub mod config;
 pub mod data;
+pub mod decodes;
 pub mod evaluate;
 pub mod experiments;
 pub mod export;
+pub mod figure;
+pub mod filmstrip;
 pub mod losses;
 pub mod metrics;
 pub mod nets;
@@ -15,5 +19,6 @@ pub mod plot;
 pub mod pretrained;
 pub mod report;
 pub mod schedule;
+pub mod survey;
 pub mod train;
 pub mod warm_start;

@@ -1,12 +1,16 @@
 //! The verbs of the command line, a file each.
 
+mod classical;
 mod compare;
 mod convert_encoder;
+mod decodes;
 mod device;
 mod eval;
 mod experiment;
 mod export;
 mod pack;
+mod strip;
+mod survey;
 mod train;
 
 use clap::Subcommand;
@@ -23,6 +27,10 @@ pub(crate) enum Verb {
     Resize(export::Resize),
     Compare(compare::Compare),
     ConvertEncoder(convert_encoder::ConvertEncoder),
+    Classical(classical::Classical),
+    Decodes(decodes::Decodes),
+    Strip(strip::Strip),
+    Survey(survey::Survey),
 }
 
 impl Verb {
@@ -37,6 +45,10 @@ impl Verb {
             Self::Resize(verb) => verb.run(),
             Self::Compare(verb) => verb.run(),
             Self::ConvertEncoder(verb) => verb.run(),
+            Self::Classical(verb) => verb.run(),
+            Self::Decodes(verb) => verb.run(),
+            Self::Strip(verb) => verb.run(),
+            Self::Survey(verb) => verb.run(),
         }
     }
 }
