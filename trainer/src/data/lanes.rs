@@ -4,167 +4,21 @@
 //! state from chunk to chunk. A chunk is a pure function of the configuration and its number: a resumed run asks for the next number and
 //! sees what it would have seen, and any number of threads may prepare chunks in any order.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use autochrome_model::color::{linear_srgb_to_lab, srgb_to_linear};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::degrade::{DegradeConfig, ItemDegradation, Scratch};
+use super::degrade::{ItemDegradation, Scratch};
+use super::flow::Flow;
+pub use super::lane_config::{LaneConfig, Order};
 use super::shard::{Item, ItemKind, PackedSet};
 use super::split::Split;
-use super::still_camera::{MotionConfig, Source, StillCamera, sample};
-
-/// In which order items are played.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Order {
-    /// Drawn by weight, with replacement, for ever; lanes change items at different chunks. For training.
-    Random,
-    /// Each item once, in a mixed but fixed order, then from the beginning; all lanes change items together. For validation.
-    ///
-    /// `clip_share` 0 then plays only stills, 1 only clips, anything between plays both.
-    Sequential,
-}
-
-/// What the lanes play and how. Shares are probabilities from 0 to 1.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LaneConfig {
-    /// Everything random follows from it.
-    pub seed: u64,
-    /// `B`, parallel feeds.
-    pub lanes: usize,
-    /// `T`, frames of a chunk: as many as the net is unrolled over.
-    pub chunk_frames: usize,
-    /// `K`, chunks of an item.
-    pub chunks_per_item: usize,
-    /// `W`, pixels fed to the net.
-    pub width: usize,
-    /// `H`, pixels fed to the net.
-    pub height: usize,
-    /// `W / w` and `H / h`: the net's color output is smaller by this.
-    pub output_stride: usize,
-    /// Order of the items.
-    pub order: Order,
-    /// Items that are real clips. Without clips (or stills) in the split all items are of the other kind.
-    pub clip_share: f32,
-    /// Relative weight of an item by its source or its tag (see [`Item`]); an item that both name has the product, others have 1.
-    pub source_weights: BTreeMap<String, f32>,
-    /// The grey camera.
-    pub degrade: DegradeConfig,
-    /// The synthetic camera over photographs.
-    pub motion: MotionConfig,
-    /// Chunks inside an item that begin with a zero state anyway.
-    pub restart_share: f32,
-    /// Items with a cut to another item, where the state is zeroed.
-    pub cut_share: f32,
-    /// Items with a cut where it is not, as when the device misses one.
-    pub missed_cut_share: f32,
-}
-
-impl Default for LaneConfig {
-    fn default() -> Self {
-        Self {
-            seed: 1,
-            lanes: 16,
-            chunk_frames: 4,
-            chunks_per_item: 8,
-            width: 128,
-            height: 128,
-            output_stride: 4,
-            order: Order::Random,
-            clip_share: 0.15,
-            source_weights: BTreeMap::new(),
-            degrade: DegradeConfig::default(),
-            motion: MotionConfig::default(),
-            restart_share: 0.1,
-            cut_share: 0.05,
-            missed_cut_share: 0.05,
-        }
-    }
-}
-
-impl LaneConfig {
-    /// The same shapes and seed without any augmentation: clean centered crops of every item once, in a fixed order.
-    pub fn validation(&self) -> Self {
-        Self {
-            order: Order::Sequential,
-            clip_share: 0.5,
-            source_weights: BTreeMap::new(),
-            degrade: DegradeConfig::off(),
-            motion: MotionConfig::off(),
-            restart_share: 0.0,
-            cut_share: 0.0,
-            missed_cut_share: 0.0,
-            ..self.clone()
-        }
-    }
-
-    /// Checks every value.
-    ///
-    /// # Errors
-    /// Names the first field that is out of its range.
-    pub fn check(&self) -> Result<()> {
-        let counts = [
-            ("lanes", self.lanes, 4096),
-            ("chunk_frames", self.chunk_frames, 4096),
-            ("chunks_per_item", self.chunks_per_item, 65_536),
-            ("width", self.width, 4096),
-            ("height", self.height, 4096),
-            ("output_stride", self.output_stride, 64),
-        ];
-        for (name, value, high) in counts {
-            ensure!((1..=high).contains(&value), "lanes: {name} is {value}; it must be between 1 and {high}");
-        }
-        for (name, side) in [("width", self.width), ("height", self.height)] {
-            ensure!(
-                side.is_multiple_of(self.output_stride),
-                "lanes: {name} is {side}, which output_stride {} does not divide",
-                self.output_stride
-            );
-        }
-        let shares = [
-            ("clip_share", self.clip_share, 1.0),
-            ("restart_share", self.restart_share, 1.0),
-            ("cut_share", self.cut_share, 1.0),
-            ("missed_cut_share", self.missed_cut_share, 1.0 - self.cut_share),
-        ];
-        for (name, value, high) in shares {
-            ensure!((0.0..=high).contains(&value), "lanes: {name} is {value}; it must be between 0 and {high}");
-        }
-        for (name, &weight) in &self.source_weights {
-            ensure!(weight.is_finite() && weight >= 0.0, "lanes: source_weights.{name} is {weight}; it must be 0 or a positive number");
-        }
-        match self.degrade.problem().or_else(|| self.motion.problem()) {
-            Some(problem) => bail!("lanes: {problem}"),
-            None => Ok(()),
-        }
-    }
-
-    /// `h` and `w`, the size of the color target.
-    pub fn output_size(&self) -> (usize, usize) {
-        (self.height / self.output_stride, self.width / self.output_stride)
-    }
-
-    /// K x T.
-    fn item_frames(&self) -> usize {
-        self.chunks_per_item * self.chunk_frames
-    }
-
-    fn weight(&self, item: &Item) -> f64 {
-        let weight = |name: &String| self.source_weights.get(name).map_or(1.0, |&weight| f64::from(weight));
-        // A source that is its own tag, such as one film, is weighed once.
-        if item.source == item.tag { weight(&item.source) } else { weight(&item.source) * weight(&item.tag) }
-    }
-}
+use super::still_camera::{Source, StillCamera, sample};
+use super::target::mean_ab;
 
 /// `T` frames of all lanes.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,6 +31,8 @@ pub struct Chunk {
     pub ab: Vec<f32>,
     /// `[T][B]`: the lane's state is zeroed before this frame.
     pub reset: Vec<bool>,
+    /// How the picture moved, where [`LaneConfig::flow`] asks for it.
+    pub flow: Option<Flow>,
 }
 
 /// Items to draw from, by weight.
@@ -328,6 +184,7 @@ impl Lanes {
             lightness: vec![0.0; chunk_frames * lanes * pixels],
             ab: vec![0.0; chunk_frames * lanes * 2 * outputs],
             reset: vec![false; chunk_frames * lanes],
+            flow: self.config.flow.then(|| Flow::unknown(&self.config)),
         };
         let mut rgb = vec![0; pixels * 3];
         let mut scratch = Scratch::default();
@@ -335,6 +192,8 @@ impl Lanes {
         for lane in 0..lanes {
             let (item_number, part) = self.position(number, lane);
             let plan = self.plan(lane, item_number);
+            // Which shot was seen last, and how.
+            let mut before = None;
             for t in 0..chunk_frames {
                 let frame = part * chunk_frames + t;
                 let shot = plan.shot_at(frame);
@@ -342,7 +201,18 @@ impl Lanes {
                 let shown = ping_pong(shot.start + frame - shot.begin, item.frames as usize);
                 let source = Source { rgb: self.set.frame(item, shown), width: item.width, height: item.height };
                 let mut rng = stream(self.config.seed, lane, item_number, frame as u64 + 1);
-                sample(source, &shot.camera.view(frame, &mut rng), width, height, &mut rgb);
+                let view = shot.camera.view(frame, &mut rng);
+                sample(source, &view, width, height, &mut rgb);
+                if let Some(flow) = &mut chunk.flow {
+                    let now = (shot.begin, view);
+                    // A film moves by itself, nobody knows how. Frames on either side of a cut have nothing in common.
+                    if let Some((begin, earlier)) = before.replace(now)
+                        && item.kind == ItemKind::Still
+                        && begin == shot.begin
+                    {
+                        flow.set((t - 1) * lanes + lane, &view, &earlier, &self.config);
+                    }
+                }
 
                 let place = t * lanes + lane;
                 let lightness = &mut chunk.lightness[place * pixels..][..pixels];
@@ -452,111 +322,6 @@ fn ping_pong(at: usize, frames: usize) -> usize {
     at.min(period - at)
 }
 
-/// Linear light 0..1 by coded value, without the call for each of fifty thousand values a frame.
-static LINEAR: LazyLock<[f32; 256]> = LazyLock::new(|| std::array::from_fn(|value| srgb_to_linear(value as u8)));
-
-/// a* and b* planes of the picture shrunk by `stride`.
-///
-/// The mean is taken of linear light, then converted: that is the color a camera of the lower resolution would see, and it needs one
-/// conversion for an output pixel instead of one for each of its stride x stride input pixels. The mean of ab itself differs only at edges
-/// between bright and dark colors, and there the source's own 4:2:0 chroma is no better.
-fn mean_ab(rgb: &[u8], width: usize, stride: usize, ab: &mut [f32]) {
-    let outputs = ab.len() / 2;
-    let out_width = width / stride;
-    let (a_plane, b_plane) = ab.split_at_mut(outputs);
-    let linear: &[f32; 256] = &LINEAR;
-    let scale = 1.0 / (stride * stride) as f32;
-    let mut sums = vec![[0.0f32; 3]; out_width];
-    for (y, rows) in rgb.chunks_exact(width * 3 * stride).enumerate() {
-        sums.fill([0.0; 3]);
-        for row in rows.chunks_exact(width * 3) {
-            for (sum, block) in sums.iter_mut().zip(row.chunks_exact(3 * stride)) {
-                for pixel in block.chunks_exact(3) {
-                    for (sum, &value) in sum.iter_mut().zip(pixel) {
-                        *sum += linear[usize::from(value)];
-                    }
-                }
-            }
-        }
-        for (x, sum) in sums.iter().enumerate() {
-            let [_, a, b] = linear_srgb_to_lab(sum.map(|sum| sum * scale));
-            a_plane[y * out_width + x] = a;
-            b_plane[y * out_width + x] = b;
-        }
-    }
-}
-
-/// Prepares chunks on background threads and hands them out in order.
-///
-/// Each thread makes every n-th chunk into a channel of its own, so that order needs no bookkeeping. Dropping the prefetch drops the
-/// receivers, which ends the threads.
-pub struct Prefetch {
-    receivers: Vec<Receiver<Chunk>>,
-    threads: Vec<JoinHandle<()>>,
-    next: u64,
-    begin: u64,
-}
-
-impl fmt::Debug for Prefetch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prefetch").field("next", &self.next).field("threads", &self.threads.len()).finish_non_exhaustive()
-    }
-}
-
-impl Prefetch {
-    /// Starts `threads` threads (at least one), each up to `ahead` chunks ahead of the consumer, beginning with chunk `begin`.
-    ///
-    /// # Errors
-    /// When the system refuses a thread.
-    pub fn start(lanes: Arc<Lanes>, begin: u64, threads: usize, ahead: usize) -> Result<Self> {
-        let count = threads.max(1);
-        let mut prefetch = Self { receivers: Vec::new(), threads: Vec::new(), next: begin, begin };
-        for index in 0..count as u64 {
-            let (sender, receiver) = bounded(ahead);
-            let lanes = Arc::clone(&lanes);
-            let thread = thread::Builder::new()
-                .name(format!("loader-{index}"))
-                .spawn(move || load(&lanes, (begin + index..).step_by(count), &sender))
-                .with_context(|| format!("start loader thread {index}"))?;
-            prefetch.receivers.push(receiver);
-            prefetch.threads.push(thread);
-        }
-        Ok(prefetch)
-    }
-
-    /// Waits for the next chunk.
-    ///
-    /// # Errors
-    /// When a loader thread died; its panic is on standard error.
-    pub fn next_chunk(&mut self) -> Result<Chunk> {
-        let turn = ((self.next - self.begin) % self.receivers.len() as u64) as usize;
-        let chunk = self.receivers[turn]
-            .recv()
-            .map_err(|_| anyhow!("load chunk {}: loader thread {turn} died; its message is above", self.next))?;
-        self.next += 1;
-        Ok(chunk)
-    }
-}
-
-impl Drop for Prefetch {
-    fn drop(&mut self) {
-        self.receivers.clear();
-        for thread in self.threads.drain(..) {
-            // A panic has been printed already, and the consumer was told.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Makes chunks until nobody wants them.
-fn load(lanes: &Lanes, numbers: impl Iterator<Item = u64>, sender: &Sender<Chunk>) {
-    for number in numbers {
-        if sender.send(lanes.chunk(number)).is_err() {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -564,8 +329,9 @@ mod tests {
 
     use autochrome_model::color::{LumaRange, lightness_table, srgb_to_lab};
 
-    use super::super::shard::test_sets::{new_item, small_set};
-    use super::super::shard::{PackWriter, SHARD_BYTES};
+    use super::super::degrade::DegradeConfig;
+    use super::super::shard::test_sets::{new_item, pack_of, small_set};
+    use super::super::still_camera::MotionConfig;
     use super::*;
 
     fn small_config() -> LaneConfig {
@@ -578,10 +344,8 @@ mod tests {
 
     /// A set of one still for training.
     fn still_set(folder: &Path, width: u32, height: u32, rgb: &[u8]) -> Arc<PackedSet> {
-        let mut writer = PackWriter::new(folder, SHARD_BYTES);
-        writer.add(new_item("one.png", ItemKind::Still, width, height, Split::Train), rgb).unwrap();
-        writer.finish(height, vec!["made".to_owned()]).unwrap();
-        Arc::new(PackedSet::open(folder).unwrap())
+        let item = new_item("one.png", ItemKind::Still, width, height, Split::Train);
+        Arc::new(pack_of(folder, [(item, rgb.to_vec())]))
     }
 
     #[test]
@@ -743,39 +507,69 @@ mod tests {
         assert!(clips.abs_diff(800) < 110, "{clips}");
     }
 
-    #[test]
-    fn a_prefetch_gives_the_chunks_in_order_and_ends() {
-        let folder = tempfile::tempdir().unwrap();
-        let lanes = Arc::new(small_lanes(folder.path(), small_config()));
-        let mut prefetch = Prefetch::start(Arc::clone(&lanes), 5, 3, 2).unwrap();
-        for number in 5..15 {
-            assert_eq!(prefetch.next_chunk().unwrap(), lanes.chunk(number));
-        }
-        // Joins the threads: the test would hang here if one did not end.
-        drop(prefetch);
-        assert_eq!(Arc::strong_count(&lanes), 1);
+    /// The value of a plane between pixel centers.
+    fn between(plane: &[f32], width: usize, x: f32, y: f32) -> f32 {
+        let (x, y) = ((x - 0.5).max(0.0), (y - 0.5).max(0.0));
+        let (left, top) = (x as usize, y as usize);
+        let (right, bottom) = ((left + 1).min(width - 1), (top + 1).min(plane.len() / width - 1));
+        let (part_x, part_y) = (x - left as f32, y - top as f32);
+        let row = |y: usize| plane[y * width + left] * (1.0 - part_x) + plane[y * width + right] * part_x;
+        row(top) * (1.0 - part_y) + row(bottom) * part_y
     }
 
     #[test]
-    fn mistakes_in_the_configuration_are_named() {
-        struct Case {
-            config: LaneConfig,
-            says: &'static str,
+    fn the_flow_leads_to_where_a_point_was_one_frame_ago() {
+        let folder = tempfile::tempdir().unwrap();
+        // Waves of color about 24 pixels long, in both directions.
+        let wave = |x: u32, y: u32, phase: f32| 128.0 + 90.0 * (x as f32 / 4.0 + phase).sin() * (y as f32 / 5.0 - phase).cos();
+        let rgb: Vec<u8> = (0..96).flat_map(|y| (0..128).flat_map(move |x| [0.0, 2.1, 4.2].map(|phase| wave(x, y, phase) as u8))).collect();
+        let motion = MotionConfig { tripod_share: 0.0, pan_per_frame: 0.05, roll_degrees_per_frame: 2.0, ..MotionConfig::default() };
+        let config = LaneConfig { flow: true, output_stride: 2, width: 96, height: 64, cut_share: 0.0, motion, ..small_config() };
+        let lanes = Lanes::new(still_set(folder.path(), 128, 96, &rgb), Split::Train, config).unwrap();
+        let (w, h) = (48, 32);
+        let (mut moved, mut still, mut count) = (0.0, 0.0, 0);
+        for number in 0..6 {
+            let chunk = lanes.chunk(number);
+            let flow = chunk.flow.unwrap();
+            assert_eq!((flow.offsets.len(), flow.valid.len()), (3 * 3 * 2 * h * w, 3 * 3 * h * w));
+            for pair in 0..9 {
+                let offsets = &flow.offsets[pair * 2 * h * w..][..2 * h * w];
+                let earlier = &chunk.ab[pair * 2 * h * w..][..2 * h * w];
+                // Three lanes: the lane's next frame is three further on.
+                let later = &chunk.ab[(pair + 3) * 2 * h * w..][..2 * h * w];
+                for at in (0..h * w).filter(|at| flow.valid[pair * h * w + at] == 1.0) {
+                    let (x, y) = ((at % w) as f32 + 0.5 + offsets[at], (at / w) as f32 + 0.5 + offsets[h * w + at]);
+                    for channel in [0, h * w] {
+                        moved += (between(&earlier[channel..][..h * w], w, x, y) - later[channel + at]).abs();
+                        still += (earlier[channel + at] - later[channel + at]).abs();
+                    }
+                    count += 2;
+                }
+            }
         }
-        let motion = MotionConfig { window_min: 0.0, ..MotionConfig::default() };
-        let degrade = DegradeConfig { noise_share: f32::NAN, ..DegradeConfig::default() };
-        let cases = [
-            Case { config: LaneConfig { width: 130, ..LaneConfig::default() }, says: "width is 130, which output_stride 4" },
-            Case { config: LaneConfig { lanes: 0, ..LaneConfig::default() }, says: "lanes is 0" },
-            Case { config: LaneConfig { cut_share: 1.5, ..LaneConfig::default() }, says: "cut_share is 1.5" },
-            Case { config: LaneConfig { motion, ..LaneConfig::default() }, says: "motion.window_min is 0" },
-            Case { config: LaneConfig { degrade, ..LaneConfig::default() }, says: "degrade.noise_share is NaN" },
-        ];
-        for case in cases {
-            let message = case.config.check().unwrap_err().to_string();
-            assert!(message.contains(case.says), "{message}");
+        let (moved, still) = (moved / count as f32, still / count as f32);
+        // Most of every frame was in sight before.
+        assert!(count > 6 * 9 * 2 * h * w * 8 / 10, "{count}");
+        // What is left is the bilinear interpolation's, and the rounding to whole codes.
+        assert!(moved < 1.5 && moved < still / 5.0, "{moved} Lab units along the flow, {still} without");
+    }
+
+    #[test]
+    fn the_flow_is_unknown_in_films_and_across_cuts() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = LaneConfig { flow: true, clip_share: 1.0, cut_share: 0.0, missed_cut_share: 0.0, ..small_config() };
+        let films = small_lanes(folder.path(), config.clone());
+        assert!(films.chunk(3).flow.unwrap().valid.iter().all(|&valid| valid == 0.0));
+        let cut = LaneConfig { clip_share: 0.0, cut_share: 1.0, restart_share: 0.0, motion: MotionConfig::off(), ..config };
+        let stills = Lanes::new(Arc::clone(&films.set), Split::Train, cut).unwrap();
+        for number in 0..9 {
+            let chunk = stills.chunk(number);
+            let flow = chunk.flow.unwrap();
+            assert!(flow.offsets.iter().all(|offset| offset.abs() < 1e-4));
+            for (pair, valid) in flow.valid.chunks_exact(48).enumerate() {
+                let expected = if chunk.reset[pair + 3] { 0.0 } else { 1.0 };
+                assert!(valid.iter().all(|&valid| valid == expected), "chunk {number}, pair {pair}");
+            }
         }
-        LaneConfig::default().check().unwrap();
-        LaneConfig::default().validation().check().unwrap();
     }
 }

@@ -214,6 +214,21 @@ pub struct View {
     along_y: (f32, f32),
 }
 
+impl View {
+    /// Where `before` sees the point that this view has at (x, y): rows of factors on x, y and 1, the first row for x. Output pixels.
+    pub(super) fn seen_from(&self, before: &View) -> [[f64; 3]; 2] {
+        let pair = |(x, y): (f32, f32)| (f64::from(x), f64::from(y));
+        let (right, down, origin) = (pair(before.along_x), pair(before.along_y), pair(before.origin));
+        let determinant = right.0 * down.1 - right.1 * down.0;
+        // From the source back to the output of `before`.
+        let back = |(x, y): (f64, f64)| [(x * down.1 - y * down.0) / determinant, (y * right.0 - x * right.1) / determinant];
+        let [x, y] = [back(pair(self.along_x)), back(pair(self.along_y))];
+        let here = pair(self.origin);
+        let shift = back((here.0 - origin.0, here.1 - origin.1));
+        [[x[0], y[0], shift[0]], [x[1], y[1], shift[1]]]
+    }
+}
+
 /// A packed frame: tight RGB u8 with its size.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
