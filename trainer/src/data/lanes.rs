@@ -329,7 +329,6 @@ mod tests {
 
     use autochrome_model::color::{LumaRange, lightness_table, srgb_to_lab};
 
-    use super::super::degrade::DegradeConfig;
     use super::super::shard::test_sets::{new_item, pack_of, small_set};
     use super::super::still_camera::MotionConfig;
     use super::*;

@@ -500,5 +500,85 @@ mod tests {
         let item = Split::ALL.iter().flat_map(|&split| set.items(split)).next().unwrap();
         assert_eq!((item.width, item.height, item.source.as_str()), (64, 48, "film_test"));
         assert_ne!(set.frame(item, 0), set.frame(item, 9));
+        // Into an upright box: 60 x 45 in its middle, black above and below.
+        let config = PackConfig {
+            pad: Some([60, 81]),
+            video_fps: Some(5.0),
+            ..config(&folder.path().join("padded"), vec![PackInput::detect(&film).unwrap()])
+        };
+        assert_eq!(pack(&config, &mut |_, _| ()).unwrap().frames, 10);
+        let set = PackedSet::open(&config.out).unwrap();
+        let item = Split::ALL.iter().flat_map(|&split| set.items(split)).next().unwrap();
+        assert_eq!((item.width, item.height), (60, 81));
+        let rows: Vec<bool> = set.frame(item, 3).chunks_exact(60 * 3).map(|row| row.iter().all(|&value| value < 3)).collect();
+        // 120 x 60 / 160 is 45, and even sides are taken: 44 rows from (81 - 44) / 2 on.
+        assert!(rows[..18].iter().chain(&rows[62..]).all(|black| *black), "{rows:?}");
+        assert!(!rows[18] && !rows[61], "{rows:?}");
+    }
+
+    #[test]
+    fn published_collections_are_packed_at_their_size_without_the_grey() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stl, cifar, coco) = (folder.path().join("stl"), folder.path().join("cifar"), folder.path().join("coco"));
+        [&stl, &cifar, &coco].iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+        // Red, and grey.
+        let planes = |pixels: usize, [r, g, b]: [u8; 3]| [vec![r; pixels], vec![g; pixels], vec![b; pixels]].concat();
+        let stl_records = [planes(9216, [200, 30, 30]), planes(9216, [90, 90, 90]), planes(9216, [20, 30, 200])].concat();
+        std::fs::write(stl.join("train_X.bin"), stl_records).unwrap();
+        std::fs::write(stl.join("train_y.bin"), [1, 2, 9]).unwrap();
+        std::fs::write(cifar.join("data_batch_1.bin"), [vec![6], planes(1024, [30, 160, 60])].concat()).unwrap();
+        picture(64, 48, 1).save(coco.join("000000000009.png")).unwrap();
+        image::RgbImage::from_pixel(64, 48, image::Rgb([77; 3])).save(coco.join("000000000025.png")).unwrap();
+        let annotations = r#"{"images": [{"id": 9, "file_name": "000000000009.png"}], "categories": [{"id": 1, "name": "boat"}],
+            "annotations": [{"image_id": 9, "category_id": 1, "area": 5.5}]}"#;
+        std::fs::write(coco.join("instances_val2017.json"), annotations).unwrap();
+
+        let inputs =
+            vec![input(&stl, InputKind::Stl10, "stl"), input(&cifar, InputKind::Cifar10, "cifar"), input(&coco, InputKind::Coco, "coco")];
+        let config = PackConfig { short_side: 40, ..config(&folder.path().join("pack"), inputs) };
+        let summary = pack(&config, &mut |_, _| ()).unwrap();
+        assert_eq!((summary.stills, summary.grey, summary.small, summary.skipped.len()), (4, 2, 1, 0));
+        let set = PackedSet::open(&config.out).unwrap();
+        let mut found: Vec<_> = Split::ALL
+            .iter()
+            .flat_map(|&split| set.items(split))
+            .map(|item| (item.name.as_str(), item.tag.as_str(), item.width, item.height))
+            .collect();
+        found.sort_unstable();
+        let expected = [
+            ("000000000009.png", "boat", 53, 40),
+            ("data_batch_1_000000", "frog", 32, 32),
+            ("train_000000", "airplane", 40, 40),
+            ("train_000002", "ship", 40, 40),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_set_is_replaced_only_by_a_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (photos, out) = (folder.path().join("photos"), folder.path().join("pack"));
+        std::fs::create_dir(&photos).unwrap();
+        picture(64, 48, 1).save(photos.join("a_1.png")).unwrap();
+        let mut config = config(&out, vec![input(&photos, InputKind::Stills, "photos")]);
+        pack(&config, &mut |_, _| ()).unwrap();
+        // What a kill leaves: a shard without a name, and one with a name that no manifest knows.
+        std::fs::write(out.join(".shard-abc"), b"half").unwrap();
+        std::fs::write(out.join("train-007.shard"), b"a whole one of a pack that did not end").unwrap();
+        config.force = true;
+        std::fs::write(photos.join("a_1.png"), b"not a picture").unwrap();
+        assert!(pack(&config, &mut |_, _| ()).is_err());
+        PackedSet::open(&out).unwrap().verify().unwrap();
+        picture(64, 48, 2).save(photos.join("a_1.png")).unwrap();
+        for _ in 0..3 {
+            pack(&config, &mut |_, _| ()).unwrap();
+            let set = PackedSet::open(&out).unwrap();
+            assert_eq!(set.frame(&set.items(split_of("a_1.png"))[0], 0), picture(64, 48, 2).as_raw().as_slice());
+            // The manifest and its shard, and nothing else.
+            assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
+        }
+        let _busy = Claim::of(&out, true).unwrap();
+        let message = format!("{:#}", pack(&config, &mut |_, _| ()).unwrap_err());
+        assert!(message.contains("another process is packing"), "{message}");
     }
 }

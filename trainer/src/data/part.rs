@@ -100,13 +100,17 @@ impl Part {
     }
 }
 
-/// Joins parts into the packed set that one pack of everything would have written. The parts stay as they are.
+/// Joins parts into the packed set that one pack of everything would have written. The parts stay as they are. Returns what was joined, and
+/// the longest that a picture's shorter side may be in it.
 ///
 /// # Errors
 /// When a part is missing, given twice or of another set, when a shard is not what was packed (its length, or its SHA-256), when an input has
 /// no item in any part, when `out` already holds a packed set and `force` is not set, or when writing fails. `out` then has no manifest, or
 /// the old one.
-pub fn merge(out: &Path, parts: &[PathBuf], force: bool) -> Result<PackSummary> {
+pub fn merge(out: &Path, parts: &[PathBuf], force: bool) -> Result<(PackSummary, u32)> {
+    let full = |path: &Path| std::fs::canonicalize(path).ok();
+    let is_part = full(out).is_some_and(|out| parts.iter().any(|part| full(part).is_some_and(|part| part == out)));
+    ensure!(!is_part, "{} is one of the parts; choose another folder for the whole set", out.display());
     let described = parts.iter().map(|folder| Part::read(folder)).collect::<Result<Vec<_>>>()?;
     check_all_there(parts, &described)?;
     let sets = parts
@@ -160,7 +164,7 @@ pub fn merge(out: &Path, parts: &[PathBuf], force: bool) -> Result<PackSummary> 
     claim.finish(MANIFEST_NAME, &merged)?;
     summary.bytes = merged.shards.iter().map(|shard| shard.bytes).sum();
     summary.skipped = described.into_iter().flat_map(|part| part.skipped).collect();
-    Ok(summary)
+    Ok((summary, merged.short_side))
 }
 
 /// Every part of one set, each once.
@@ -191,4 +195,111 @@ fn check_all_there(folders: &[PathBuf], parts: &[Part]) -> Result<()> {
         if (first.part.of as usize - seen.len()) > missing.len() { " and more" } else { "" }
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::import::test_pictures::picture;
+    use super::super::pack::{InputKind, PackConfig, PackInput, pack};
+    use super::*;
+
+    /// Eleven photographs, three clips and a broken file.
+    fn inputs(folder: &Path) -> Vec<PackInput> {
+        let (photos, clips) = (folder.join("photos"), folder.join("clips"));
+        std::fs::create_dir_all(&photos).unwrap();
+        for i in 0..11 {
+            picture(20 + i, 24, i).save(photos.join(format!("{i}.png"))).unwrap();
+        }
+        std::fs::write(photos.join("5_broken.jpg"), b"not a picture").unwrap();
+        for clip in ["a", "b", "c"] {
+            std::fs::create_dir_all(clips.join(clip)).unwrap();
+            for frame in 0..20 {
+                picture(24, 20, frame).save(clips.join(clip).join(format!("{frame}.png"))).unwrap();
+            }
+        }
+        [(photos, InputKind::Stills), (clips, InputKind::Clips)]
+            .map(|(path, kind)| PackInput { source: path.file_name().unwrap().to_string_lossy().into_owned(), path, kind })
+            .to_vec()
+    }
+
+    fn config(inputs: &[PackInput], out: PathBuf, part: Option<PartOf>) -> PackConfig {
+        PackConfig { inputs: inputs.to_vec(), out, short_side: 24, max_clip_frames: 8, part, ..PackConfig::default() }
+    }
+
+    fn pack_parts(folder: &Path, inputs: &[PackInput], of: u32) -> Vec<PathBuf> {
+        let part = |index| {
+            let out = folder.join(format!("part-{index}-of-{of}"));
+            pack(&config(inputs, out.clone(), Some(PartOf { index, of })), &mut |_, _| ()).unwrap();
+            out
+        };
+        // In any order.
+        (1..=of).rev().map(part).collect()
+    }
+
+    fn content(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        files.map(|file| (file.file_name().to_string_lossy().into_owned(), std::fs::read(file.path()).unwrap())).collect()
+    }
+
+    #[test]
+    fn merged_parts_are_the_set_that_one_pack_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = inputs(folder.path());
+        let whole = folder.path().join("whole");
+        let summary = pack(&config(&inputs, whole.clone(), None), &mut |_, _| ()).unwrap();
+        // Twenty frames at eight an item: two items, and a tail that is dropped.
+        assert_eq!((summary.stills, summary.clips, summary.skipped.len()), (11, 6, 1));
+        // Twenty parts are more than there are things to pack.
+        for of in [1, 3, 20] {
+            let parts = pack_parts(folder.path(), &inputs, of);
+            let merged = folder.path().join(format!("merged-{of}"));
+            assert_eq!(merge(&merged, &parts, false).unwrap(), (summary.clone(), 24));
+            assert!(content(&merged) == content(&whole), "{of} parts");
+        }
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_not_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = inputs(folder.path());
+        let parts = pack_parts(folder.path(), &inputs, 3);
+        let out = folder.path().join("merged");
+        let refused = |parts: &[PathBuf]| format!("{:#}", merge(&out, parts, false).unwrap_err());
+        let message = refused(&parts[..2]);
+        assert!(message.contains("2 of 3 parts are there; missing: 1"), "{message}");
+        let message = refused(&[parts.clone(), vec![parts[0].clone()]].concat());
+        assert!(message.contains("both part 3/3"), "{message}");
+        assert!(refused(&[]).contains("nothing to merge"));
+        // Packed in another way.
+        let other = folder.path().join("other");
+        let differs = PackConfig { max_clip_frames: 9, ..config(&inputs, other.clone(), Some(PartOf { index: 1, of: 3 })) };
+        pack(&differs, &mut |_, _| ()).unwrap();
+        let message = refused(&[parts[0].clone(), parts[1].clone(), other]);
+        assert!(message.contains("another set"), "{message}");
+        // A part is no set, and a set is no part.
+        let message = format!("{:#}", PackedSet::open(&parts[0]).unwrap_err());
+        assert!(message.contains("one part of a set") && message.contains("merge"), "{message}");
+        let message = refused(std::slice::from_ref(&inputs[0].path));
+        assert!(message.contains("part.json") && message.contains("--shard"), "{message}");
+        let message = format!("{:#}", merge(&parts[0], &parts, true).unwrap_err());
+        assert!(message.contains("is one of the parts"), "{message}");
+        // Damaged.
+        let shard = parts[1].join("train-000.shard");
+        let mut bytes = std::fs::read(&shard).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(&shard, &bytes).unwrap();
+        assert!(refused(&parts).contains("part-2-of-3/train-000.shard"));
+        std::fs::write(&shard, &bytes[..bytes.len() - 1]).unwrap();
+        let message = refused(&parts);
+        assert!(message.contains("part-2-of-3/train-000.shard") && message.contains("truncated"), "{message}");
+        assert!(!out.exists());
+    }
+
+    #[test]
+    fn parts_are_counted_from_one() {
+        assert_eq!("3/8".parse(), Ok(PartOf { index: 3, of: 8 }));
+        for text in ["0/8", "9/8", "1/0", "x/2", "3", "-1/2", ""] {
+            assert!(text.parse::<PartOf>().unwrap_err().contains("1/N to N/N"), "{text}");
+        }
+    }
 }
