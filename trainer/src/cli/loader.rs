@@ -10,7 +10,7 @@ use autochrome_trainer::data::lanes::{LaneConfig, Lanes};
 use autochrome_trainer::data::prefetch::Prefetch;
 use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::data::split::Split;
-use autochrome_trainer::train::config_file;
+use autochrome_trainer::train::{config_file, processor_seconds};
 
 /// Chunks that wait ready for the consumer, which here does nothing with them.
 const AHEAD: usize = 4;
@@ -62,20 +62,28 @@ impl Loader {
     }
 }
 
-/// Images a second that `threads` threads make.
-fn measure(lanes: &Arc<Lanes>, threads: usize, chunks: u64) -> anyhow::Result<f64> {
+/// Images a second.
+struct Speed {
+    /// By the clock.
+    wall: f64,
+    /// By the time that the processors spent on it: what is left when others keep them busy.
+    processor: f64,
+}
+
+/// How fast `threads` threads are.
+fn measure(lanes: &Arc<Lanes>, threads: usize, chunks: u64) -> anyhow::Result<Speed> {
     let mut prefetch = Prefetch::start(Arc::clone(lanes), 0, threads, AHEAD)?;
-    // What is made before the measurement begins must not count: the queues are full when it begins and when it ends.
+    // Until the threads have started and what they made first is gone.
     let full = (threads.max(1) * (AHEAD + 1)) as u64;
     for _ in 0..full {
         prefetch.next_chunk()?;
     }
-    let started = Instant::now();
+    let (started, spent) = (Instant::now(), processor_seconds());
     for _ in 0..chunks {
         prefetch.next_chunk()?;
     }
-    let images = chunks as usize * lanes.config().lanes * lanes.config().chunk_frames;
-    Ok(images as f64 / started.elapsed().as_secs_f64())
+    let images = (chunks as usize * lanes.config().lanes * lanes.config().chunk_frames) as f64;
+    Ok(Speed { wall: images / started.elapsed().as_secs_f64(), processor: images / (processor_seconds() - spent) })
 }
 
 /// Memory of the process after some chunks, and after `chunks` more, KiB.

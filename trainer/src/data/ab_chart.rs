@@ -8,7 +8,7 @@ use super::prior::{ColorCounts, REACH};
 /// Pixels of a Lab unit.
 const SCALE: u32 = 4;
 /// Around the plane, for the numbers.
-const MARGIN: u32 = 56;
+const MARGIN: u32 = 64;
 /// Pixels of the plane.
 const PLANE: u32 = 2 * REACH as u32 * SCALE;
 /// Beside the plane, for the scale of the heat map.
@@ -151,8 +151,8 @@ fn glyph(character: char) -> [u8; 5] {
         '8' => [0b111, 0b101, 0b111, 0b101, 0b111],
         '9' => [0b111, 0b101, 0b111, 0b001, 0b111],
         '-' => [0b000, 0b000, 0b111, 0b000, 0b000],
-        'a' => [0b000, 0b111, 0b001, 0b111, 0b111],
-        'b' => [0b100, 0b100, 0b111, 0b101, 0b111],
+        'a' => [0b000, 0b011, 0b101, 0b101, 0b011],
+        'b' => [0b100, 0b110, 0b101, 0b101, 0b110],
         '*' => [0b101, 0b010, 0b101, 0b000, 0b000],
         _ => [0; 5],
     }

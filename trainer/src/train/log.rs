@@ -149,7 +149,7 @@ impl Window {
 }
 
 /// Processor time of this process so far, all threads, seconds; 0 where the system does not say.
-fn processor_seconds() -> f64 {
+pub fn processor_seconds() -> f64 {
     // Linux counts in hundredths of a second for programs, whatever it does inside.
     const TICKS_A_SECOND: f64 = 100.0;
     let Ok(text) = fs::read_to_string("/proc/self/stat") else { return 0.0 };

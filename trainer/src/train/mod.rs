@@ -19,7 +19,7 @@ use burn::module::{Module, ParamGroup};
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 
-pub use self::log::{EvaluationMetrics, StepMetrics, Watcher};
+pub use self::log::{EvaluationMetrics, StepMetrics, Watcher, processor_seconds};
 use crate::checkpoint::{self, Position, Progress};
 use crate::config::RunConfig;
 use crate::data::lanes::{LaneConfig, Lanes};
