@@ -34,6 +34,27 @@ pub fn seventeen() -> &'static [[f32; 2]] {
     &CENTERS
 }
 
+/// The cells of the landscape network that is called seed 004 in this project: 105 of a grid of 15 x 15 cells, 17 Lab units apart from -127.5
+/// on. A cell's number is 15 times that of its a* plus that of its b*, each counted from 0.
+const SEED_004_CELLS: [std::ops::RangeInclusive<u8>; 13] =
+    [25..=27, 40..=42, 51..=57, 64..=72, 79..=87, 93..=102, 108..=117, 123..=132, 136..=147, 150..=160, 165..=175, 180..=180, 182..=190];
+
+/// The centers of seed 004's 105 cells, in its order. A color belongs to the cell with the nearest center, which is also what it decodes to.
+///
+/// The network itself encoded on a grid of 255 / 14 units and decoded on one of 17, so that its colors came back up to 20 units off.
+pub fn seed_004() -> &'static [[f32; 2]] {
+    static CENTERS: LazyLock<Vec<[f32; 2]>> = LazyLock::new(|| {
+        let center = |part: u8| f32::from(part) * 17.0 - 119.0;
+        SEED_004_CELLS.into_iter().flatten().map(|cell| [center(cell / 15), center(cell % 15)]).collect()
+    });
+    &CENTERS
+}
+
+/// Every grid that a configuration can ask for, with its name.
+pub fn grids() -> [(&'static str, &'static [[f32; 2]]); 3] {
+    [("seventeen", seventeen()), ("zhang-313", zhang_313()), ("seed004-105", seed_004())]
+}
+
 /// The reachable bins of a square grid `step` Lab units apart, ordered by a*, then b*.
 pub fn grid(step: f32) -> Vec<[f32; 2]> {
     let mut cells = std::collections::BTreeSet::new();
@@ -215,6 +236,20 @@ mod tests {
         assert!((101..=102).contains(&seventeen().len()), "{}", seventeen().len());
         assert!(seventeen().contains(&[0.0, 0.0]));
         assert!(grid(10.0).iter().all(|cell| zhang_313().contains(cell)));
+    }
+
+    #[test]
+    fn seed_004_has_its_105_cells_and_decodes_what_it_encodes() {
+        let centers = seed_004();
+        assert_eq!(centers.len(), 105);
+        // By hand: cell 25 is 1 x 15 + 10, cell 112 is 7 x 15 + 7, cell 190 is 12 x 15 + 10. Class 45 is the neutral one.
+        assert_eq!((centers[0], centers[45], centers[104]), ([-102.0, 51.0], [0.0, 0.0], [85.0, 51.0]));
+        for (class, &center) in centers.iter().enumerate() {
+            assert_eq!(nearest(centers, center), class);
+            assert_eq!(nearest(centers, [center[0] + 8.4, center[1] - 8.4]), class, "a cell reaches 8.5 units around its center");
+        }
+        // Its list was made for another grid than this one; facts 1.5 count the cells that it shares with the reachable ones.
+        assert_eq!(centers.iter().filter(|center| seventeen().contains(center)).count(), 93);
     }
 
     #[test]

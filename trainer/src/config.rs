@@ -46,7 +46,7 @@ pub struct RunConfig {
     pub average_decay: f32,
     /// What the network's output means.
     pub output: OutputKind,
-    /// The ab bins: `seventeen` or `zhang-313`.
+    /// The ab bins: `seventeen`, `zhang-313` or `seed004-105`.
     pub bins: String,
     /// The temperature that evaluation and export use.
     pub temperature: f32,
@@ -171,11 +171,9 @@ impl RunConfig {
     /// # Errors
     /// If there is no such grid.
     pub fn centers(&self) -> anyhow::Result<&'static [[f32; 2]]> {
-        match self.bins.as_str() {
-            "seventeen" => Ok(autochrome_model::bins::seventeen()),
-            "zhang-313" => Ok(autochrome_model::bins::zhang_313()),
-            other => anyhow::bail!("bins is {other:?}; there are \"seventeen\" and \"zhang-313\""),
-        }
+        let grids = autochrome_model::bins::grids();
+        let found = grids.iter().find(|(name, _)| *name == self.bins).map(|(_, centers)| *centers);
+        found.with_context(|| format!("bins is {:?}; there are {:?}", self.bins, grids.map(|(name, _)| name)))
     }
 }
 

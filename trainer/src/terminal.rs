@@ -61,7 +61,13 @@ impl Terminal {
 impl Watcher for Terminal {
     fn steps(&mut self, m: &StepMetrics, total: u64) {
         let parts: Vec<String> = m.parts.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-        let message = format!("loss {:.4} ({}) {:.1} frames/s", m.loss, parts.join(", "), m.frames_per_s);
+        let message = format!(
+            "loss {:.4} ({}) {:.1} frames/s, {:.0} % of the time waiting for data",
+            m.loss,
+            parts.join(", "),
+            m.frames_per_s,
+            100.0 * m.waited_share
+        );
         if self.bar.bar.is_some() {
             self.bar.at(m.step, total, &message);
         } else {

@@ -94,7 +94,7 @@ impl Resize {
     }
 }
 
-fn size(text: &str) -> Result<[usize; 2], String> {
+pub(super) fn size(text: &str) -> Result<[usize; 2], String> {
     let sides = text.split_once('x').and_then(|(width, height)| Some([width.parse().ok()?, height.parse().ok()?]));
     sides.ok_or_else(|| "a size is WIDTHxHEIGHT, such as 256x192".into())
 }

@@ -8,7 +8,9 @@ mod device;
 mod eval;
 mod experiment;
 mod export;
+mod loader;
 mod pack;
+mod prior;
 mod strip;
 mod survey;
 mod train;
@@ -19,6 +21,9 @@ use clap::Subcommand;
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     Pack(pack::Pack),
+    Merge(pack::Merge),
+    Prior(prior::Prior),
+    Loader(loader::Loader),
     Train(train::Train),
     Resume(train::Resume),
     Eval(eval::Eval),
@@ -37,6 +42,9 @@ impl Verb {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Pack(verb) => verb.run(),
+            Self::Merge(verb) => verb.run(),
+            Self::Prior(verb) => verb.run(),
+            Self::Loader(verb) => verb.run(),
             Self::Train(verb) => verb.run(),
             Self::Resume(verb) => verb.run(),
             Self::Eval(verb) => verb.run(),

@@ -1,66 +1,97 @@
-//! `pack`.
+//! `pack` and `merge`.
 
 use std::path::{Path, PathBuf};
 
-use autochrome_trainer::data::pack::{InputKind, PackConfig, PackInput, pack};
+use autochrome_trainer::data::pack::{PackConfig, PackInput, PackSummary, pack};
+use autochrome_trainer::data::part::{PartOf, merge};
 
+use super::export::size;
 use crate::terminal;
 
-/// Packs photo folders, clip folders and video files into memory-mapped shards.
+/// Packs photographs, clips, videos and published collections into memory-mapped shards.
 #[derive(clap::Args)]
 pub(crate) struct Pack {
-    /// Photo folders, folders of clip folders, or video files; `KIND:PATH` (stills, clips, video) says what one holds.
+    /// Folders or files. `KIND:PATH` says what one holds: stills, clips (a folder each), video, stl10, cifar10, imagenet, coco, landscapes.
+    /// Without a kind, stills, clips and videos are told apart by what is inside.
     #[arg(required = true)]
     inputs: Vec<String>,
     /// The folder to create.
     #[arg(long)]
     out: PathBuf,
-    /// The pictures' shorter side, pixels.
+    /// The longest that a picture's shorter side may be, pixels. Smaller pictures stay as they are.
     #[arg(long, default_value_t = 144)]
     short_side: u32,
     /// Frames a second taken from video files.
     #[arg(long)]
     fps: Option<f32>,
+    /// Shrink video frames into a box of this size, as WIDTHxHEIGHT, with black around them.
+    #[arg(long, value_parser = size)]
+    pad: Option<[usize; 2]>,
     /// Pack only this many stills.
     #[arg(long)]
     limit: Option<usize>,
-    /// Replace a packed set that is already there.
+    /// Pack only part I of N (from 1/N to N/N), on any machine and in any order; `merge` joins the parts.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<PartOf>,
+    /// Replace a packed set that is already there, once the new one is whole.
     #[arg(long)]
     force: bool,
 }
 
 impl Pack {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { inputs, out, short_side, fps, limit, force } = self;
-        let inputs = inputs.iter().map(|text| pack_input(text)).collect::<anyhow::Result<_>>()?;
-        let config = PackConfig { inputs, out: out.clone(), short_side, video_fps: fps, limit, force, ..PackConfig::default() };
+        let Self { inputs, out, short_side, fps, pad, limit, shard, force } = self;
+        let inputs = inputs.iter().map(|text| PackInput::parse(text)).collect::<anyhow::Result<_>>()?;
+        let pad = pad.map(|sides| sides.map(|side| u32::try_from(side).unwrap_or(u32::MAX)));
+        let config =
+            PackConfig { inputs, out: out.clone(), short_side, video_fps: fps, pad, limit, part: shard, force, ..PackConfig::default() };
         let mut bar = terminal::Bar::new("packed");
         let summary = pack(&config, &mut |done, total| bar.at(done as u64, total as u64, ""))?;
         bar.end();
-        summary.skipped.iter().take(20).for_each(|s| eprintln!("skipped {}: {}", s.path.display(), s.reason));
-        println!(
-            "{}: {} stills, {} clips, {} frames, {:.1} MB; {} items to train on, {} to validate, {} files skipped",
-            out.display(),
-            summary.stills,
-            summary.clips,
-            summary.frames,
-            summary.bytes as f64 / 1e6,
-            summary.train_items,
-            summary.validation_items,
-            summary.skipped.len()
-        );
+        tell(&out, &summary, short_side);
         Ok(())
     }
 }
 
-fn pack_input(text: &str) -> anyhow::Result<PackInput> {
-    let kinds = [("stills:", InputKind::Stills), ("clips:", InputKind::Clips), ("video:", InputKind::Video)];
-    match kinds.iter().find_map(|(prefix, kind)| text.strip_prefix(prefix).map(|path| (path, *kind))) {
-        Some((path, kind)) => {
-            let path = PathBuf::from(path);
-            let source = path.file_stem().map_or("input".into(), |name| name.to_string_lossy().into_owned());
-            Ok(PackInput { path, kind, source })
-        }
-        None => PackInput::detect(Path::new(text)),
+/// Joins the parts that `pack --shard` made into one packed set, after checking that all are there and undamaged.
+#[derive(clap::Args)]
+pub(crate) struct Merge {
+    /// The folder to create.
+    out: PathBuf,
+    /// The folder of every part, in any order.
+    #[arg(required = true)]
+    parts: Vec<PathBuf>,
+    /// Replace a packed set that is already there, once the new one is whole.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Merge {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let Self { out, parts, force } = self;
+        let (summary, short_side) = merge(&out, &parts, force)?;
+        tell(&out, &summary, short_side);
+        Ok(())
+    }
+}
+
+fn tell(out: &Path, summary: &PackSummary, short_side: u32) {
+    summary.skipped.iter().take(20).for_each(|skipped| eprintln!("skipped {skipped}"));
+    println!(
+        "{}: {} stills, {} clips, {} frames, {:.1} MB; {} items to train on, {} to validate, {} files skipped",
+        out.display(),
+        summary.stills,
+        summary.clips,
+        summary.frames,
+        summary.bytes as f64 / 1e6,
+        summary.train_items,
+        summary.validation_items,
+        summary.skipped.len()
+    );
+    if summary.grey > 0 {
+        println!("{} grey photographs were left out", summary.grey);
+    }
+    if summary.small > 0 {
+        println!("{} items have a shorter side below {short_side} pixels and were kept at their size", summary.small);
     }
 }

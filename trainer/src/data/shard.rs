@@ -5,7 +5,6 @@
 //! names) is in the manifest. The manifest is written last, so a folder that has one is complete.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,7 +12,6 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::split::Split;
 
@@ -22,6 +20,9 @@ pub const SHARD_MAGIC: [u8; 16] = *b"AUTOCHROME-RGB-1";
 
 /// The file that makes a folder a packed set.
 pub const MANIFEST_NAME: &str = "manifest.json";
+
+/// The file that makes a folder one part of a packed set; see [`super::part`].
+pub(super) const PART_NAME: &str = "part.json";
 
 /// The version of `manifest.json` that is written and read here.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -47,7 +48,7 @@ pub struct Item {
     pub name: String,
     /// The input it came from, such as `photos`.
     pub source: String,
-    /// The name up to its first `_` (or without its extension), such as `facemask`.
+    /// The class, where the collection has classes; otherwise the name up to its first `_` (or without its extension), such as `facemask`.
     pub tag: String,
     /// Photograph or clip.
     pub kind: ItemKind,
@@ -122,6 +123,11 @@ impl PackedSet {
     /// lies outside its shard. The message names the file.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST_NAME);
+        ensure!(
+            path.exists() || !folder.join(PART_NAME).exists(),
+            "open the packed set {}: it holds one part of a set ({PART_NAME}); join all parts with `autochrome-trainer merge`",
+            folder.display()
+        );
         let text = std::fs::read(&path).with_context(|| {
             format!("open the packed set {}: cannot read {MANIFEST_NAME}; create the set with `autochrome-trainer pack`", folder.display())
         })?;
@@ -133,9 +139,14 @@ impl PackedSet {
             path.display(),
             manifest.format
         );
+        Self::from_manifest(folder, manifest).with_context(|| path.display().to_string())
+    }
+
+    /// Opens the shards in `folder` that `manifest` lists. Errors as in [`PackedSet::open`].
+    pub(super) fn from_manifest(folder: &Path, manifest: Manifest) -> Result<Self> {
         let maps = manifest.shards.iter().map(|entry| map_shard(folder, entry)).collect::<Result<Vec<_>>>()?;
         for item in &manifest.items {
-            check_item(item, &manifest.shards).with_context(|| format!("{}: item {:?}", path.display(), item.name))?;
+            check_item(item, &manifest.shards).with_context(|| format!("item {:?}", item.name))?;
         }
         let of_split = |split| manifest.items.iter().filter(|item| manifest.shards[item.shard].split == split).cloned().collect();
         let (train, validation) = (of_split(Split::Train), of_split(Split::Validation));
@@ -176,6 +187,11 @@ impl PackedSet {
         let bytes = item.frame_bytes();
         let start = item.offset as usize + index * bytes;
         &self.maps[item.shard][start..start + bytes]
+    }
+
+    /// All frames of an item, back to back.
+    pub(super) fn frames(&self, item: &Item) -> &[u8] {
+        &self.maps[item.shard][item.offset as usize..][..item.frame_bytes() * item.frames as usize]
     }
 
     /// The manifest as it was read.
@@ -242,163 +258,20 @@ fn check_item(item: &Item, shards: &[ShardEntry]) -> Result<()> {
     Ok(())
 }
 
-/// Writes the shards of both splits and at last the manifest.
-pub(super) struct PackWriter {
-    folder: PathBuf,
-    shard_bytes: u64,
-    open: [Option<OpenShard>; 2],
-    shards: Vec<ShardEntry>,
-    items: Vec<Item>,
-}
-
-/// A shard that still grows, under a temporary name. It is unlinked when it is dropped unfinished.
-struct OpenShard {
-    index: usize,
-    file: BufWriter<NamedTempFile>,
-    digest: Sha256,
-    bytes: u64,
-}
-
-/// What [`PackWriter::add`] needs besides the pixels.
-pub(super) struct NewItem<'a> {
-    pub(super) name: String,
-    pub(super) source: &'a str,
-    pub(super) kind: ItemKind,
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) mean_chroma: f32,
-    pub(super) split: Split,
-}
-
-impl PackWriter {
-    /// Shards roll over at `shard_bytes`; `folder` must exist.
-    pub(super) fn new(folder: &Path, shard_bytes: u64) -> Self {
-        Self { folder: folder.to_path_buf(), shard_bytes, open: [None, None], shards: Vec::new(), items: Vec::new() }
-    }
-
-    /// Appends one item; `frames` is one or more tight RGB frames back to back.
-    pub(super) fn add(&mut self, new: NewItem<'_>, frames: &[u8]) -> Result<()> {
-        let frame_bytes = new.width as usize * new.height as usize * 3;
-        assert!(frame_bytes > 0 && !frames.is_empty() && frames.len().is_multiple_of(frame_bytes), "an item is whole frames");
-        let slot = new.split as usize;
-        if self.open[slot].as_ref().is_some_and(|shard| shard.bytes >= self.shard_bytes) {
-            self.close(slot)?;
-        }
-        if self.open[slot].is_none() {
-            self.open[slot] = Some(self.begin(new.split)?);
-        }
-        let shard = self.open[slot].as_mut().expect("the line above opened it");
-        let (offset, index) = (shard.bytes, shard.index);
-        shard.write(frames).with_context(|| format!("write {:?} to {}", new.name, self.folder.join(&self.shards[index].file).display()))?;
-        self.items.push(Item {
-            tag: tag_of(&new.name).to_owned(),
-            name: new.name,
-            source: new.source.to_owned(),
-            kind: new.kind,
-            width: new.width,
-            height: new.height,
-            frames: (frames.len() / frame_bytes) as u32,
-            mean_chroma: new.mean_chroma,
-            shard: index,
-            offset,
-        });
-        Ok(())
-    }
-
-    fn begin(&mut self, split: Split) -> Result<OpenShard> {
-        let number = self.shards.iter().filter(|shard| shard.split == split).count();
-        let file = NamedTempFile::with_prefix_in(".shard-", &self.folder)
-            .with_context(|| format!("create a shard in {}; is the folder writable?", self.folder.display()))?;
-        let entry = ShardEntry { file: format!("{split}-{number:03}.shard"), split, bytes: 0, sha256: String::new() };
-        self.shards.push(entry);
-        let mut shard =
-            OpenShard { index: self.shards.len() - 1, file: BufWriter::with_capacity(1 << 20, file), digest: Sha256::new(), bytes: 0 };
-        shard.write(&SHARD_MAGIC).with_context(|| format!("begin a shard in {}", self.folder.display()))?;
-        Ok(shard)
-    }
-
-    fn close(&mut self, slot: usize) -> Result<()> {
-        let Some(shard) = self.open[slot].take() else { return Ok(()) };
-        let entry = &mut self.shards[shard.index];
-        entry.bytes = shard.bytes;
-        entry.sha256 = hex(&shard.digest.finalize());
-        let path = self.folder.join(&entry.file);
-        let file = shard.file.into_inner().map_err(|error| error.into_error()).with_context(|| format!("write {}", path.display()))?;
-        keep(file, &path)
-    }
-
-    /// Closes the shards and writes the manifest. Returns it.
-    pub(super) fn finish(mut self, short_side: u32, sources: Vec<String>) -> Result<Manifest> {
-        for slot in 0..self.open.len() {
-            self.close(slot)?;
-        }
-        let manifest = Manifest {
-            format: MANIFEST_FORMAT,
-            layout: "16 bytes of magic, then frames back to back: height x width x RGB u8, row-major, sRGB".to_owned(),
-            short_side,
-            sources,
-            shards: self.shards,
-            items: self.items,
-        };
-        let path = self.folder.join(MANIFEST_NAME);
-        let mut file = NamedTempFile::with_prefix_in(".manifest-", &self.folder)
-            .with_context(|| format!("create {MANIFEST_NAME} in {}", self.folder.display()))?;
-        let text = serde_json::to_vec(&manifest).context("encode the manifest")?;
-        file.write_all(&text).with_context(|| format!("write {}", path.display()))?;
-        keep(file, &path)?;
-        Ok(manifest)
-    }
-}
-
-impl OpenShard {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.digest.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(())
-    }
-}
-
-/// Gives a finished file its name, after its bytes have reached the disk: a name never stands for half a file.
-fn keep(file: NamedTempFile, path: &Path) -> Result<()> {
-    file.as_file().sync_all().with_context(|| format!("flush {} to disk; is the disk full?", path.display()))?;
-    let file = file.persist(path).with_context(|| format!("give {} its name", path.display()))?;
-    readable_by_all(&file).with_context(|| format!("set the permissions of {}", path.display()))
-}
-
-/// Temporary files are private to their owner; a packed set may be shared.
-#[cfg(unix)]
-fn readable_by_all(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn readable_by_all(_: &File) -> std::io::Result<()> {
-    Ok(())
-}
-
-/// The name up to its first `_`, or without its extension when there is none.
-fn tag_of(name: &str) -> &str {
-    match name.split_once('_') {
-        Some((tag, _)) => tag,
-        None => name.split_once(['.', '#']).map_or(name, |(stem, _)| stem),
-    }
-}
-
 /// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Packed sets for the tests of this room.
 #[cfg(test)]
 pub(crate) mod test_sets {
+    use super::super::writer::{NewItem, PackWriter, write_description};
     use super::*;
 
     /// A new item without the parts that tests seldom look at.
     pub(in crate::data) fn new_item(name: &str, kind: ItemKind, width: u32, height: u32, split: Split) -> NewItem<'static> {
-        NewItem { name: name.to_owned(), source: "made", kind, width, height, mean_chroma: 0.0, split }
+        NewItem { name: name.to_owned(), tag: None, source: "made", kind, width, height, mean_chroma: 0.0, split }
     }
 
     /// Bytes that differ from item to item and from frame to frame.
@@ -406,29 +279,38 @@ pub(crate) mod test_sets {
         (0..bytes).map(|i| (i.wrapping_mul(31).wrapping_add(seed.wrapping_mul(97)).wrapping_mul(2_654_435_761) >> 7) as u8).collect()
     }
 
+    /// A packed set of these items.
+    pub(in crate::data) fn pack_of(folder: &Path, items: impl IntoIterator<Item = (NewItem<'static>, Vec<u8>)>) -> PackedSet {
+        let mut writer = PackWriter::new(folder, SHARD_BYTES, "");
+        for (item, frames) in items {
+            writer.add(item, &frames).unwrap();
+        }
+        write_description(folder, MANIFEST_NAME, &writer.close(32, vec!["made".to_owned()]).unwrap()).unwrap();
+        PackedSet::open(folder).unwrap()
+    }
+
     /// Four stills and two clips for training, two stills for validation.
     pub(crate) fn small_set(folder: &Path) -> PackedSet {
-        let mut writer = PackWriter::new(folder, SHARD_BYTES);
+        let mut items = Vec::new();
         for i in 0..4 {
             let item = new_item(&format!("still_{i}.png"), ItemKind::Still, 40 + i, 32, Split::Train);
-            writer.add(item, &speckles((40 + i as usize) * 32 * 3, i as usize)).unwrap();
+            items.push((item, speckles((40 + i as usize) * 32 * 3, i as usize)));
         }
         for (i, frames) in [5, 60].into_iter().enumerate() {
             let item = new_item(&format!("clip_{i}"), ItemKind::Clip, 32, 36, Split::Train);
-            writer.add(item, &speckles(32 * 36 * 3 * frames, 10 + i)).unwrap();
+            items.push((item, speckles(32 * 36 * 3 * frames, 10 + i)));
         }
         for i in 0..2 {
             let item = new_item(&format!("check_{i}.png"), ItemKind::Still, 48, 32, Split::Validation);
-            writer.add(item, &speckles(48 * 32 * 3, 20 + i)).unwrap();
+            items.push((item, speckles(48 * 32 * 3, 20 + i)));
         }
-        writer.finish(32, vec!["made".to_owned()]).unwrap();
-        PackedSet::open(folder).unwrap()
+        pack_of(folder, items)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::test_sets::{new_item, small_set, speckles};
+    use super::test_sets::{small_set, speckles};
     use super::*;
 
     #[test]
@@ -442,23 +324,6 @@ mod tests {
         assert_eq!((clip.name.as_str(), clip.tag.as_str(), clip.frames), ("clip_1", "clip", 60));
         let all = speckles(32 * 36 * 3 * 60, 11);
         assert_eq!(set.frame(clip, 59), &all[59 * 32 * 36 * 3..]);
-    }
-
-    #[test]
-    fn shards_roll_over_between_items() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = PackWriter::new(folder.path(), 100);
-        for i in 0..3 {
-            writer.add(new_item(&format!("{i}.png"), ItemKind::Still, 8, 4, Split::Train), &speckles(96, i)).unwrap();
-        }
-        let manifest = writer.finish(4, vec![]).unwrap();
-        // 16 + 96 bytes is over 100, so that every item begins a shard of its own.
-        let files: Vec<_> = manifest.shards.iter().map(|shard| shard.file.as_str()).collect();
-        assert_eq!(files, ["train-000.shard", "train-001.shard", "train-002.shard"]);
-        let set = PackedSet::open(folder.path()).unwrap();
-        for (i, item) in set.items(Split::Train).iter().enumerate() {
-            assert_eq!(set.frame(item, 0), speckles(96, i));
-        }
     }
 
     #[test]
@@ -493,24 +358,5 @@ mod tests {
         std::fs::write(folder.path().join(MANIFEST_NAME), serde_json::to_vec(&manifest).unwrap()).unwrap();
         let message = format!("{:#}", PackedSet::open(folder.path()).unwrap_err());
         assert!(message.contains("clip_0"), "{message}");
-    }
-
-    #[test]
-    fn an_unfinished_pack_is_no_packed_set() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = PackWriter::new(folder.path(), SHARD_BYTES);
-        writer.add(new_item("a.png", ItemKind::Still, 8, 4, Split::Train), &speckles(96, 0)).unwrap();
-        drop(writer);
-        assert!(PackedSet::open(folder.path()).is_err());
-        // The temporary files went with the writer.
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn tags_end_at_the_first_underscore() {
-        assert_eq!(tag_of("facemask_00012.jpg"), "facemask");
-        assert_eq!(tag_of("arm_wrestling"), "arm");
-        assert_eq!(tag_of("apple"), "apple");
-        assert_eq!(tag_of("holiday.mp4#2"), "holiday");
     }
 }

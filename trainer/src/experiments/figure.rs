@@ -86,8 +86,7 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &Arc<PackedSet>, out: &P
             ..Chart::default()
         };
         write_atomically(&out.join("trade-off.svg"), chart.to_svg().as_bytes())?;
-        let exhibits = Exhibits::choose(set, Share::Of(Split::Validation), usize::MAX)?;
-        evaluate::sample_grid(models, &exhibits, SHOWN.min(stills), &out.join("pictures.png"))?;
+        evaluate::sample_grid(models, &exhibits, SHOWN.min(exhibits.stills().len()), &out.join("pictures.png"))?;
         let order: Vec<&str> = entries.iter().map(|entry| entry.label.as_str()).collect();
         let _ = write!(
             page,

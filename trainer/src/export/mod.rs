@@ -29,6 +29,7 @@ use crate::data::lanes::{LaneConfig, Lanes};
 use crate::data::shard::{ItemKind, PackedSet};
 use crate::data::split::Split;
 use crate::nets::Network;
+use crate::train;
 
 /// What an exported file says about its training.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ pub struct StepMetrics {
     pub frames_per_s: f64,
     /// Processor time of a step, all threads with the loader's, seconds; as `frames_per_s`.
     pub processor_s: f64,
+    /// Share of the time in which the device had nothing to do because no data was ready, 0 to 1; of the time that `frames_per_s` counts.
+    pub waited_share: f64,
     /// Frames a step.
     #[serde(skip)]
     pub frames: f64,
@@ -61,6 +63,8 @@ pub(super) struct Window {
     sums: Values,
     steps: usize,
     frames: usize,
+    /// For data.
+    waited: Duration,
     /// Since the window began or last went on.
     clock: Clock,
     /// Before that.
@@ -106,11 +110,12 @@ impl Values {
 }
 
 impl Window {
-    /// Adds a step.
-    pub(super) fn add(&mut self, values: &Values, frames: usize) {
+    /// Adds a step, before which the loop has `waited` for its data.
+    pub(super) fn add(&mut self, values: &Values, frames: usize, waited: Duration) {
         self.sums.add(values, 1.0);
         self.steps += 1;
         self.frames += frames;
+        self.waited += waited;
         let now = Clock::default();
         self.spent.wall_s += now.wall.duration_since(self.clock.wall).as_secs_f64();
         self.spent.processor_s += now.processor_s - self.clock.processor_s;
@@ -135,6 +140,7 @@ impl Window {
             learning_rate,
             frames_per_s: self.frames as f64 / self.spent.wall_s,
             processor_s: self.spent.processor_s / steps as f64,
+            waited_share: self.waited.as_secs_f64() / self.spent.wall_s,
             frames: self.frames as f64 / steps as f64,
         };
         *self = Self::default();
@@ -143,7 +149,7 @@ impl Window {
 }
 
 /// Processor time of this process so far, all threads, seconds; 0 where the system does not say.
-fn processor_seconds() -> f64 {
+pub fn processor_seconds() -> f64 {
     // Linux counts in hundredths of a second for programs, whatever it does inside.
     const TICKS_A_SECOND: f64 = 100.0;
     let Ok(text) = fs::read_to_string("/proc/self/stat") else { return 0.0 };

@@ -19,10 +19,11 @@ use burn::module::{Module, ParamGroup};
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 
-pub use self::log::{EvaluationMetrics, StepMetrics, Watcher};
+pub use self::log::{EvaluationMetrics, StepMetrics, Watcher, processor_seconds};
 use crate::checkpoint::{self, Position, Progress};
 use crate::config::RunConfig;
-use crate::data::lanes::{LaneConfig, Lanes, Prefetch};
+use crate::data::lanes::{LaneConfig, Lanes};
+use crate::data::prefetch::Prefetch;
 use crate::data::shard::PackedSet;
 use crate::data::split::Split;
 use crate::losses::{Prediction, center_tensor, losses};
@@ -39,8 +40,8 @@ use workers::{Workers, share_of};
 
 /// Chunks of training data that the class prior is counted on.
 const PRIOR_CHUNKS: u64 = 64;
-/// Threads that prepare data beside the training.
-const LOADER_THREADS: usize = 1;
+/// More loader threads than this are of no use to any device known here.
+const LOADER_THREADS_MAX: usize = 16;
 /// Chunks that wait ready.
 const CHUNKS_AHEAD: usize = 4;
 /// Chunks of validation data an evaluation uses.
@@ -186,7 +187,7 @@ fn go_on(
     let class_weights = bins::rebalancing_weights(prior, config.loss.lambda);
     let center_values = center_tensor(centers, device);
     let workers = Workers::new(config.workers)?;
-    let mut chunks = Prefetch::start(Arc::new(lanes), progress.position.step, LOADER_THREADS, CHUNKS_AHEAD)?;
+    let mut chunks = Prefetch::start(Arc::new(lanes), progress.position.step, loader_threads(config.workers), CHUNKS_AHEAD)?;
     let mut log = fs::OpenOptions::new().create(true).append(true).open(run.join("metrics.jsonl")).context("open metrics.jsonl")?;
     let started = Instant::now();
     let seconds_before = progress.position.seconds;
@@ -194,7 +195,9 @@ fn go_on(
     let mut saved_at = progress.position.step;
     while progress.position.step < config.steps && !stop.load(Ordering::Relaxed) {
         let step = progress.position.step;
+        let asked = Instant::now();
         let chunk = chunks.next_chunk()?;
+        let waited = asked.elapsed();
         ensure!(chunk.number == step, "the loader gave chunk {} at step {step}", chunk.number);
         let rate = learning_rate(&config.schedule, step, config.steps);
         let (net, states) = (&progress.net, &progress.states);
@@ -225,7 +228,7 @@ fn go_on(
         progress.average = averaged(progress.average, &progress.net, average_decay(config.average_decay, step));
         progress.position.step += 1;
         progress.position.seconds = seconds_before + started.elapsed().as_secs_f64();
-        window.add(&values, config.data.lanes * config.data.chunk_frames);
+        window.add(&values, config.data.lanes * config.data.chunk_frames, waited);
         let last = progress.position.step == config.steps;
         if progress.position.step.is_multiple_of(config.log_every) || last {
             let metrics = window.take(progress.position.step, norm, rate);
@@ -261,6 +264,12 @@ fn go_on(
         watcher.say(&format!("stopped and saved at step {}", progress.position.step));
     }
     Ok(())
+}
+
+/// Threads that prepare data beside the training: the cores that the workers leave, on which the result does not depend.
+fn loader_threads(workers: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.saturating_sub(workers).clamp(1, LOADER_THREADS_MAX)
 }
 
 fn validation_loss(

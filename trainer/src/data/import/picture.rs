@@ -1,0 +1,223 @@
+//! Pictures as they are packed: decoded, upright, shrunk by area averaging, and never enlarged.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use autochrome_model::color::srgb_to_lab;
+use image::{DynamicImage, ImageDecoder, ImageReader};
+
+use super::folders::{is_picture, list};
+
+/// A photograph none of whose pixels is farther than this from the grey axis, in a* or b*, is grey (as in the training of Zhang et al. 2016).
+const GREY_LIMIT: f32 = 5.0;
+
+/// Consecutive frames of one size, back to back.
+pub(in crate::data) struct Frames {
+    pub(in crate::data) width: u32,
+    pub(in crate::data) height: u32,
+    pub(in crate::data) rgb: Vec<u8>,
+}
+
+impl Frames {
+    pub(in crate::data) fn frame_bytes(&self) -> usize {
+        self.width as usize * self.height as usize * 3
+    }
+
+    /// One frame, shrunk until its shorter side is at most `short_side`.
+    pub(in crate::data) fn shrunk(self, short_side: u32) -> Self {
+        shrink(self, short_side)
+    }
+}
+
+/// Decodes one picture, upright, and shrinks it.
+pub(in crate::data) fn read_picture(path: &Path, short_side: u32) -> Result<Frames> {
+    let reader = ImageReader::open(path).with_context(|| format!("open {}", path.display()))?;
+    // By content: a PNG that is called .jpg is common in collections.
+    let reader = reader.with_guessed_format().with_context(|| format!("read {}", path.display()))?;
+    let mut decoder = reader.into_decoder().with_context(|| format!("decode {}", path.display()))?;
+    // Broken EXIF is no reason to lose the picture.
+    let orientation = decoder.orientation().ok();
+    let mut picture = DynamicImage::from_decoder(decoder).with_context(|| format!("decode {}", path.display()))?;
+    if let Some(orientation) = orientation {
+        picture.apply_orientation(orientation);
+    }
+    let picture = picture.into_rgb8();
+    let (width, height) = picture.dimensions();
+    ensure!(width > 0 && height > 0, "decode {}: the picture is {width}x{height}", path.display());
+    Ok(shrink(Frames { width, height, rgb: picture.into_raw() }, short_side))
+}
+
+/// Decodes the pictures of one folder as a clip.
+pub(in crate::data) fn read_clip_folder(folder: &Path, short_side: u32) -> Result<Frames> {
+    let mut pictures = list(folder)?;
+    pictures.retain(|path| is_picture(path));
+    let (first, rest) = pictures.split_first().ok_or_else(|| anyhow!("{} holds no pictures", folder.display()))?;
+    let mut clip = read_picture(first, short_side)?;
+    clip.rgb.reserve_exact(clip.rgb.len() * rest.len());
+    for path in rest {
+        let frame = read_picture(path, short_side)?;
+        ensure!(
+            (frame.width, frame.height) == (clip.width, clip.height),
+            "{} is {}x{} (shrunk), {} is {}x{}: the frames of a clip must have one size",
+            path.display(),
+            frame.width,
+            frame.height,
+            first.display(),
+            clip.width,
+            clip.height
+        );
+        clip.rgb.extend_from_slice(&frame.rgb);
+    }
+    Ok(clip)
+}
+
+/// The size whose shorter side is at most `short_side`, aspect kept.
+pub(in crate::data) fn shrunk_size(width: u32, height: u32, short_side: u32) -> (u32, u32) {
+    let short = width.min(height);
+    if short <= short_side {
+        return (width, height);
+    }
+    let scaled = |side: u32| ((f64::from(side) * f64::from(short_side) / f64::from(short)).round() as u32).max(1);
+    (scaled(width), scaled(height))
+}
+
+/// Shrinks one frame by area averaging, which neither aliases nor rings. Gamma-coded values are averaged, as cameras and codecs do.
+fn shrink(frame: Frames, short_side: u32) -> Frames {
+    let (width, height) = shrunk_size(frame.width, frame.height, short_side);
+    if (width, height) == (frame.width, frame.height) {
+        return frame;
+    }
+    let columns = spans(frame.width, width);
+    let rows = spans(frame.height, height);
+    let source_row = frame.width as usize * 3;
+    let row = width as usize * 3;
+    let mut rgb = vec![0; row * height as usize];
+    let mut line = vec![0.0f32; row];
+    for (y, span) in rows.iter().enumerate() {
+        line.fill(0.0);
+        for (source_y, row_weight) in span.weights() {
+            let source = &frame.rgb[source_y * source_row..][..source_row];
+            for (pixel, column) in line.chunks_exact_mut(3).zip(&columns) {
+                for (x, weight) in column.weights() {
+                    for (sum, &value) in pixel.iter_mut().zip(&source[x * 3..x * 3 + 3]) {
+                        *sum += row_weight * weight * f32::from(value);
+                    }
+                }
+            }
+        }
+        for (out, &value) in rgb[y * row..(y + 1) * row].iter_mut().zip(&line) {
+            *out = (value + 0.5) as u8;
+        }
+    }
+    Frames { width, height, rgb }
+}
+
+/// The source pixels under one output pixel: the first and the last are covered in part.
+struct Span {
+    first: usize,
+    count: usize,
+    first_weight: f32,
+    inner_weight: f32,
+    last_weight: f32,
+}
+
+impl Span {
+    fn weights(&self) -> impl Iterator<Item = (usize, f32)> + '_ {
+        (0..self.count).map(|i| {
+            let weight = match i {
+                0 => self.first_weight,
+                i if i + 1 == self.count => self.last_weight,
+                _ => self.inner_weight,
+            };
+            (self.first + i, weight)
+        })
+    }
+}
+
+fn spans(source: u32, target: u32) -> Vec<Span> {
+    let scale = f64::from(source) / f64::from(target);
+    (0..target)
+        .map(|i| {
+            let begin = f64::from(i) * scale;
+            let end = (begin + scale).min(f64::from(source));
+            let first = begin.floor();
+            // Not one pixel more for a rounding error.
+            let last = (end - 1e-6).floor().max(first);
+            let covered = |pixel: f64| (end.min(pixel + 1.0) - begin.max(pixel)) / (end - begin);
+            Span {
+                first: first as usize,
+                count: (last - first) as usize + 1,
+                first_weight: covered(first) as f32,
+                inner_weight: (1.0 / (end - begin)) as f32,
+                last_weight: covered(last) as f32,
+            }
+        })
+        .collect()
+}
+
+/// Mean of sqrt(a*² + b*²) over about two thousand pixels of a frame.
+pub(in crate::data) fn mean_chroma(rgb: &[u8]) -> f32 {
+    let pixels = rgb.len() / 3;
+    // An odd step does not walk along a column.
+    let step = (pixels / 2000).max(1) | 1;
+    let (mut sum, mut count) = (0.0, 0);
+    for pixel in rgb.chunks_exact(3).step_by(step) {
+        let [_, a, b] = srgb_to_lab([pixel[0], pixel[1], pixel[2]]);
+        sum += a.hypot(b);
+        count += 1;
+    }
+    if count == 0 { 0.0 } else { sum / count as f32 }
+}
+
+/// Whether a frame has no color anywhere: a grey scan among color photographs would teach that its objects are grey.
+pub(in crate::data) fn is_grey(rgb: &[u8]) -> bool {
+    rgb.chunks_exact(3).all(|pixel| {
+        // Most pixels of a grey photograph have three equal values; only the others need Lab.
+        let [_, a, b] = if pixel[0] == pixel[1] && pixel[1] == pixel[2] {
+            return true;
+        } else {
+            srgb_to_lab([pixel[0], pixel[1], pixel[2]])
+        };
+        a.abs() <= GREY_LIMIT && b.abs() <= GREY_LIMIT
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_pictures::picture;
+    use super::*;
+
+    #[test]
+    fn a_clip_whose_frames_differ_in_size_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let clip = folder.path().join("odd");
+        std::fs::create_dir(&clip).unwrap();
+        picture(40, 30, 1).save(clip.join("1.png")).unwrap();
+        picture(42, 30, 1).save(clip.join("2.png")).unwrap();
+        let message = read_clip_folder(&clip, 48).err().unwrap().to_string();
+        assert!(message.contains("2.png is 42x30") && message.contains("one size"), "{message}");
+    }
+
+    #[test]
+    fn shrinking_keeps_the_mean_and_the_aspect() {
+        let source = picture(250, 150, 3);
+        let mean = |rgb: &[u8]| rgb.iter().map(|&value| f64::from(value)).sum::<f64>() / rgb.len() as f64;
+        let small = shrink(Frames { width: 250, height: 150, rgb: source.as_raw().clone() }, 60);
+        assert_eq!((small.width, small.height), (100, 60));
+        // Every source pixel has the same weight, so that only the rounding of the output, half a level at most, moves the mean.
+        assert!((mean(&small.rgb) - mean(source.as_raw())).abs() < 0.1);
+        let flat = shrink(Frames { width: 250, height: 150, rgb: vec![200; 250 * 150 * 3] }, 49);
+        assert!(flat.rgb.iter().all(|&value| value == 200));
+        assert_eq!(shrunk_size(100, 48, 48), (100, 48));
+        assert_eq!(shrunk_size(30, 100, 48), (30, 100));
+    }
+
+    #[test]
+    fn a_grey_photograph_is_one_without_any_color() {
+        let grey: Vec<u8> = (0..=255).flat_map(|value| [value; 3]).collect();
+        assert!(is_grey(&grey));
+        // (128, 128, 133) has b* -2.6: a scanner's tint is no color. (128, 128, 140) has b* -6.1.
+        assert!(is_grey(&[grey.clone(), vec![128, 128, 133]].concat()));
+        assert!(!is_grey(&[grey, vec![128, 128, 140]].concat()));
+    }
+}
