@@ -93,3 +93,27 @@ fn memory_does_not_grow_with_the_chunks() {
     // 2,000 chunks are 300 MB of numbers; one kept of a hundred would be 3 MB.
     assert!(kib[1] - kib[0] < 2048, "{line}");
 }
+
+#[test]
+fn shards_packed_one_by_one_merge_into_a_set_whose_colors_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = photographs(folder.path(), 20);
+    let part = |index: usize| {
+        let out = folder.path().join(format!("part-{index}"));
+        let output = pack(Command::new(TRAINER), &photos, &out).args(["--shard", &format!("{index}/2")]).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        out
+    };
+    let parts = [part(2), part(1)];
+    let (whole, prior) = (folder.path().join("whole"), folder.path().join("prior"));
+    let output = Command::new(TRAINER).arg("merge").arg(&whole).args(&parts).output().unwrap();
+    assert!(output.status.success() && said(&output).contains("20 stills"), "{}", said(&output));
+    PackedSet::open(&whole).unwrap().verify().unwrap();
+    let output = Command::new(TRAINER).arg("prior").arg(&whole).arg("--out").arg(&prior).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let found: serde_json::Value = serde_json::from_slice(&std::fs::read(prior.join("prior.json")).unwrap()).unwrap();
+    assert_eq!(found["grids"]["seed004-105"]["weights"].as_array().unwrap().len(), 105);
+    for name in ["heat-map", "palette-seventeen", "palette-zhang-313", "palette-seed004-105"] {
+        image::open(prior.join(format!("{name}.png"))).unwrap();
+    }
+}

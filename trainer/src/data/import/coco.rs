@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -75,7 +75,7 @@ pub(super) fn main_categories(folder: &Path) -> Result<MainCategories> {
     Ok(MainCategories(found))
 }
 
-fn read(file: &PathBuf) -> Result<Annotations> {
+fn read(file: &Path) -> Result<Annotations> {
     let text = File::open(file).with_context(|| format!("open the annotations {}", file.display()))?;
     // As a stream: the published files have half a gigabyte.
     serde_json::from_reader(BufReader::with_capacity(1 << 20, text))

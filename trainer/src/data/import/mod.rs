@@ -369,6 +369,7 @@ mod tests {
         let split = folder.path().join("recognition");
         save(&split.join("Training Data/Coast/Coast-Train (1).jpeg"));
         save(&split.join("Validation Data/Desert/Desert-Valid (2).jpeg"));
+        save(&split.join("Testing Data/unsorted.jpeg"));
         let flat = folder.path().join("pictures");
         save(&flat.join("00000000.jpg"));
         save(&flat.join("00000000_(2).jpg"));
@@ -376,7 +377,7 @@ mod tests {
             let input = PackInput { path: path.to_path_buf(), kind: InputKind::Landscapes, source: "landscapes".into() };
             names_and_tags(&input).into_iter().filter_map(|(_, tag)| tag).collect()
         };
-        assert_eq!(tags(&split), ["Coast", "Desert"]);
+        assert_eq!(tags(&split), ["landscapes", "Coast", "Desert"]);
         assert_eq!(tags(&flat), ["landscapes", "landscapes"]);
     }
 }

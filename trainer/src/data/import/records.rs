@@ -276,17 +276,28 @@ mod tests {
 
     #[test]
     fn damaged_files_are_named() {
+        struct Case {
+            layout: Layout,
+            files: Vec<(&'static str, Vec<u8>)>,
+            says: [&'static str; 2],
+        }
         let cifar100: Vec<u8> = [vec![3, 57], planes(32, false)].concat();
         let of_label_57: Vec<u8> = [vec![57], planes(32, false)].concat();
-        let cases: [(Layout, Vec<(&str, Vec<u8>)>, [&str; 2]); 6] = [
-            (Layout::Stl10, vec![("train_X.bin", vec![0; 30_000])], ["train_X.bin has 30000 bytes", "2352 bytes more"]),
-            (Layout::Stl10, vec![("train_X.bin", Vec::new())], ["train_X.bin has 0 bytes", "truncated"]),
-            (Layout::Stl10, vec![("test_X.bin", vec![0; 27_648]), ("test_y.bin", vec![1, 2])], ["test_y.bin has 2 labels", "1 records"]),
-            (Layout::Stl10, vec![("test_X.bin", vec![0; 27_648]), ("test_y.bin", vec![0])], ["test_y.bin: record 0", "label 0"]),
-            (Layout::Cifar10, vec![("train.bin", cifar100)], ["train.bin has 3074 bytes", "another format"]),
-            (Layout::Cifar10, vec![("test_batch.bin", of_label_57)], ["test_batch.bin: record 0", "label 57"]),
+        let case = |layout, files: &[(&'static str, &[u8])], says| Case {
+            layout,
+            files: files.iter().map(|(name, bytes)| (*name, bytes.to_vec())).collect(),
+            says,
+        };
+        let record = [0; 27_648];
+        let cases = [
+            case(Layout::Stl10, &[("train_X.bin", &[0; 30_000])], ["train_X.bin has 30000 bytes", "2352 bytes more"]),
+            case(Layout::Stl10, &[("train_X.bin", &[])], ["train_X.bin has 0 bytes", "truncated"]),
+            case(Layout::Stl10, &[("test_X.bin", &record), ("test_y.bin", &[1, 2])], ["test_y.bin has 2 labels", "1 records"]),
+            case(Layout::Stl10, &[("test_X.bin", &record), ("test_y.bin", &[0])], ["test_y.bin: record 0", "label 0"]),
+            case(Layout::Cifar10, &[("train.bin", &cifar100)], ["train.bin has 3074 bytes", "another format"]),
+            case(Layout::Cifar10, &[("test_batch.bin", &of_label_57)], ["test_batch.bin: record 0", "label 57"]),
         ];
-        for (layout, files, says) in cases {
+        for Case { layout, files, says } in cases {
             let folder = tempfile::tempdir().unwrap();
             for (name, bytes) in &files {
                 std::fs::write(folder.path().join(name), bytes).unwrap();
