@@ -134,7 +134,7 @@ mod tests {
         let transform = Transform { mirrored: false, shift: [-1, 1] };
         // Each output pixel's average over 2 x 2 input pixels moves with them.
         let input = tensor(&(0..32).map(|i| ((i * 7) % 13) as f32).collect::<Vec<_>>(), [1, 1, 4, 8]);
-        let pooled = |x: Tensor<4>| burn::tensor::module::avg_pool2d(x, [2, 2], [2, 2], [0, 0], true, false);
+        let pooled = |x: Tensor<4>| burn::nn::pool::AvgPool2dConfig::new([2, 2]).with_strides([2, 2]).init().forward(x);
         let one = disagreement(pooled(input.clone()), pooled(transform.apply(input, 2.0)), transform);
         assert!(one.into_scalar::<f32>() < 1e-4);
     }

@@ -1,6 +1,6 @@
 //! Pictures as differentiable tensors: from what a network predicts to sRGB. The numbers are those of `autochrome_model::color`.
 
-use autochrome_model::color::{DELTA, RELATIVE_TO_RGB};
+use autochrome_model::color::{DELTA, RELATIVE_TO_RGB, RGB_TO_RELATIVE};
 use burn::tensor::Tensor;
 
 /// Where the sRGB encoding turns from a line into a power (IEC 61966-2-1).
@@ -23,11 +23,7 @@ pub fn srgb_of_uv(lightness: Tensor<4>, uv: Tensor<4>) -> Tensor<4> {
     let luma = srgb_encode(lab_f_inverse((lightness + 16.0) / 116.0));
     let cb = uv.clone().narrow(1, 0, 1) - 0.5;
     let cr = uv.narrow(1, 1, 1) - 0.5;
-    let channels = vec![
-        luma.clone() + cr.clone() * 1.402,
-        luma.clone() - cb.clone() * 0.344_136 - cr * 0.714_136,
-        luma + cb * 1.772,
-    ];
+    let channels = vec![luma.clone() + cr.clone() * 1.402, luma.clone() - cb.clone() * 0.344_136 - cr * 0.714_136, luma + cb * 1.772];
     Tensor::cat(channels, 1).clamp(0.0, 1.0)
 }
 
@@ -36,6 +32,28 @@ pub fn uv_of_srgb(rgb: Tensor<4>) -> Tensor<4> {
     let [r, g, b] = [0, 1, 2].map(|channel| rgb.clone().narrow(1, channel, 1));
     let luma = r.clone() * 0.299 + g * 0.587 + b.clone() * 0.114;
     Tensor::cat(vec![(b - luma.clone()) / 1.772 + 0.5, (r - luma) / 1.402 + 0.5], 1)
+}
+
+/// ab, Lab units, of gamma-coded sRGB \[N, 3, h, w\], 0 to 1.
+pub fn ab_of_srgb(rgb: Tensor<4>) -> Tensor<4> {
+    let linear = srgb_decode(rgb);
+    let [r, g, b] = [0, 1, 2].map(|channel| linear.clone().narrow(1, channel, 1));
+    let [x, y, z] = RGB_TO_RELATIVE.map(|row| lab_f(r.clone() * row[0] + g.clone() * row[1] + b.clone() * row[2]));
+    Tensor::cat(vec![(x - y.clone()) * 500.0, (y - z) * 200.0], 1)
+}
+
+/// A cube root above [`DELTA`]³ and its tangent below, as a sum without branches.
+fn lab_f(t: Tensor<4>) -> Tensor<4> {
+    let corner = DELTA * DELTA * DELTA;
+    let above = t.clone().clamp_min(corner).powf_scalar(1.0 / 3.0);
+    above + (t.clamp_max(corner) - corner) / (3.0 * DELTA * DELTA)
+}
+
+/// Gamma-coded sRGB to linear light.
+fn srgb_decode(coded: Tensor<4>) -> Tensor<4> {
+    let corner = ENCODING_CORNER * 12.92;
+    let power = ((coded.clone().clamp_min(corner) + 0.055) / 1.055).powf_scalar(2.4);
+    power + coded.clamp_max(corner) / 12.92 - ENCODING_CORNER
 }
 
 /// A cube above [`DELTA`] and its tangent below, as a sum without branches.
@@ -80,7 +98,8 @@ mod tests {
         let plane = |axis: usize| colors.iter().map(|c| c[axis]).collect::<Vec<f32>>();
         let lightness = tensor(plane(0), 1, &device);
         let ab = tensor([plane(1), plane(2)].concat(), 2, &device);
-        let found = srgb_of_lab(lightness, ab).into_data().try_into_vec::<f32>().expect("floats");
+        let rgb = srgb_of_lab(lightness, ab.clone());
+        let found = rgb.clone().into_data().try_into_vec::<f32>().expect("floats");
         for (i, &lab) in colors.iter().enumerate() {
             let expected = lab_to_linear_srgb(lab).map(reference_encode);
             for (channel, value) in expected.iter().enumerate() {
@@ -88,6 +107,9 @@ mod tests {
                 assert!((found - value).abs() < 2e-5, "{lab:?}, channel {channel}: {found}, not {value}");
             }
         }
+        // And back: all but the last three are inside the gamut.
+        let back = (ab_of_srgb(rgb) - ab).narrow(3, 0, colors.len() - 3).abs().max().into_scalar::<f32>();
+        assert!(back < 5e-3, "{back}");
     }
 
     #[test]

@@ -75,8 +75,7 @@ mod tests {
             (Distance::Huber, 1.0, (0.125 + 0.5 + 1.5) / 4.0),
             (Distance::Huber, 0.25, (0.25 * 0.375 + 0.25 * 0.875 + 0.25 * 1.875) / 4.0),
         ] {
-            let value =
-                regression(found.clone(), truth.clone(), &RegressionConfig { distance, weight: 7.0, corner }).into_scalar::<f32>();
+            let value = regression(found.clone(), truth.clone(), &RegressionConfig { distance, weight: 7.0, corner }).into_scalar::<f32>();
             assert!((value - expected).abs() < 1e-6, "{distance:?}: {value}, not {expected}");
         }
     }

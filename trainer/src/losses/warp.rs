@@ -102,8 +102,10 @@ mod tests {
         let device = Device::flex();
         // Two frames of one lane, 1 x 4: the second shows the first, one pixel to the right.
         let lightness = tensor(vec![10.0, 50.0, 30.0, 70.0, 0.0, 10.0, 50.0, 30.0], [2, 1, 1, 4], &device);
-        let motion =
-            Motion { offsets: tensor(vec![-1.0, -1.0, -1.0, -1.0, 0.0, 0.0, 0.0, 0.0], [1, 2, 1, 4], &device), valid: tensor(vec![0.0, 1.0, 1.0, 1.0], [1, 1, 1, 4], &device) };
+        let motion = Motion {
+            offsets: tensor(vec![-1.0, -1.0, -1.0, -1.0, 0.0, 0.0, 0.0, 0.0], [1, 2, 1, 4], &device),
+            valid: tensor(vec![0.0, 1.0, 1.0, 1.0], [1, 1, 1, 4], &device),
+        };
         let cost = |second: [f32; 4]| {
             let colors = tensor([[5.0, 6.0, 7.0, 8.0], second].concat(), [2, 1, 1, 4], &device);
             warp_difference(colors, lightness.clone(), &motion, 50.0).into_scalar::<f32>()
