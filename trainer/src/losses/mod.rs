@@ -25,7 +25,7 @@ use crate::nets::OutputKind;
 use agreement::AgreementConfig;
 use color::{ab_of_srgb, srgb_of_lab, srgb_of_uv, uv_of_srgb};
 use colorfulness::colorfulness_lack;
-use features::FeatureConfig;
+use features::{FeatureConfig, FeatureNetKind};
 use regression::{RegressionConfig, huber, regression};
 use warp::WarpConfig;
 
@@ -93,6 +93,10 @@ impl LossConfig {
             weights.push(("regression.weight", regression.weight));
         }
         if let Some(feature) = &self.feature {
+            ensure!(
+                feature.net != FeatureNetKind::Vgg16 || feature.weights.is_some(),
+                "loss.feature.net is \"vgg16\", which needs its weights: give the path of a VGG-16 file of PyTorch in loss.feature.weights"
+            );
             weights.push(("feature.weight", feature.weight));
             weights.extend(feature.layers.iter().map(|&weight| ("feature.layers", weight)));
         }

@@ -86,3 +86,161 @@ fn deceive(critic: &Critic, mut look: Look, config: &AdversarialConfig) -> Look 
     look.found.add("adversarial", deceiving_loss(critic.forward(seen)), config.weight);
     look
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use std::ops::Range;
+
+    use burn::module::{Flag, ModuleMapper, ModuleVisitor, Param};
+
+    use super::super::batch::Batch;
+    use super::super::look::View;
+    use super::super::workers::share_of;
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::data::lanes::{Chunk, LaneConfig};
+    use crate::losses::center_tensor;
+    use crate::nets::discriminator::CriticConfig;
+    use crate::nets::test_nets;
+
+    const LANES: usize = 4;
+    const SIDE: usize = 64;
+
+    fn config(workers: usize) -> RunConfig {
+        let adversarial = AdversarialConfig {
+            critic: CriticConfig::Patch30 { width: 8 },
+            generator_steps: 1,
+            critic_steps: 1,
+            weight: 3.0,
+            ..AdversarialConfig::default()
+        };
+        let mut config = RunConfig {
+            workers,
+            output: OutputKind::Ab,
+            net: test_nets::small(0),
+            adversarial: Some(adversarial),
+            data: LaneConfig { lanes: LANES, chunk_frames: 1, width: SIDE, height: SIDE, ..LaneConfig::default() },
+            ..RunConfig::default()
+        };
+        // Nothing but the critic to learn from.
+        config.loss.mean_weight = 0.0;
+        config.check().unwrap();
+        config
+    }
+
+    /// A network whose normalizations go by their statistics and not by the batch's: no lane sees another.
+    fn network(config: &RunConfig) -> Network {
+        struct Still;
+        impl ModuleMapper for Still {
+            fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+                flag.map(|_| Flag::new(false))
+            }
+        }
+        let device = device();
+        device.seed(3);
+        Network::new(&config.net, 2, &device).map(&mut Still)
+    }
+
+    fn device() -> Device {
+        Device::flex().autodiff()
+    }
+
+    fn values(module: &impl Module) -> Vec<f32> {
+        struct Read(Vec<f32>);
+        impl ModuleVisitor for Read {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.extend(param.val().into_data().try_into_vec::<f32>().unwrap());
+            }
+        }
+        let mut read = Read(Vec::new());
+        module.visit(&mut read);
+        read.0
+    }
+
+    /// How many weights of `net` there are, and of how many there is a gradient that is not 0 throughout.
+    fn learning(net: &Network, gradients: &GradientsParams) -> [usize; 2] {
+        struct Count<'a>(&'a GradientsParams, [usize; 2]);
+        impl ModuleVisitor for Count<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.1[0] += usize::from(param.val().is_require_grad());
+                let learns = |gradient: Tensor<D>| gradient.abs().sum().into_scalar::<f32>() > 0.0;
+                self.1[1] += usize::from(self.0.get::<D>(param.id).is_some_and(learns));
+            }
+        }
+        let mut count = Count(gradients, [0, 0]);
+        net.visit(&mut count);
+        count.1
+    }
+
+    /// What step `step` gives, and the critic before and behind it.
+    fn after(step: u64, config: &RunConfig) -> (Share, [Vec<f32>; 2]) {
+        let adversarial = config.adversarial.as_ref().unwrap();
+        let device = device();
+        device.seed(5);
+        let net = network(config);
+        let mut adversary = fresh(adversarial, config.output, &device);
+        let before = values(&adversary.critic);
+        let wave = |size: usize, scale: f32| (0..LANES * size).map(|i| scale * (i as f32 / 7.3).sin()).collect::<Vec<f32>>();
+        let chunk = Chunk { number: step, lightness: wave(SIDE * SIDE, 0.4), ab: wave(SIDE * SIDE / 8, 40.0), reset: vec![true; LANES] };
+        let centers = config.centers().unwrap();
+        let weights = vec![1.0; centers.len()];
+        let view = View { config, centers: center_tensor(centers, &device), features: None };
+        let workers = Workers::new(config.workers).unwrap();
+        let looks = workers.map(|worker, count| {
+            let lanes: Range<usize> = share_of(LANES, worker, count);
+            let batch = Batch::new(&chunk, lanes.clone(), config, centers, &weights, &device);
+            let states = config.net.zero_states(lanes.len(), SIDE, SIDE, &device);
+            Look::new(net.clone().fork(&device), batch, states, &lanes, &view, step)
+        });
+        let share = learn(&net, &mut adversary, looks, step, adversarial, &workers, &device).unwrap();
+        let behind = values(&adversary.critic);
+        (share, [before, behind])
+    }
+
+    #[test]
+    fn each_side_learns_in_its_phase_and_from_its_own_loss_only() {
+        let config = config(1);
+        let net = network(&config);
+        // The generator alone: nobody to deceive, and no other loss here.
+        let (share, [before, behind]) = after(0, &config);
+        assert_eq!(before, behind);
+        assert!(!share.values.parts.contains_key("critic") && !share.values.parts.contains_key("adversarial"));
+        assert_eq!(learning(&net, &share.gradients)[1], 0);
+        // The critic alone.
+        let (share, [before, alone]) = after(1, &config);
+        assert_ne!(before, alone);
+        assert_eq!(learning(&net, &share.gradients)[1], 0);
+        assert!(share.values.parts.contains_key("critic") && !share.values.parts.contains_key("adversarial"));
+        // Both: the critic's step is the one it makes alone, so the generator's loss leaves it as it is; and the generator's every weight learns.
+        let (share, [_, behind]) = after(2, &config);
+        assert_eq!(behind, alone);
+        let [weights, learning] = learning(&net, &share.gradients);
+        // All but the four that look at a memory that is empty yet.
+        assert!(learning > 20 && learning + 4 >= weights, "{learning} of {weights} weights learn");
+        assert!((share.values.loss - 3.0 * share.values.parts["adversarial"]).abs() < 1e-5, "{:?}", share.values);
+    }
+
+    #[test]
+    fn two_workers_teach_the_critic_and_the_generator_what_one_does() {
+        let (one, [_, critic_of_one]) = after(2, &config(1));
+        let (two, [_, critic_of_two]) = after(2, &config(2));
+        for part in ["critic", "adversarial"] {
+            assert!((one.values.parts[part] - two.values.parts[part]).abs() < 1e-5, "{part}: {:?}, {:?}", one.values, two.values);
+        }
+        // The first step of Adam is a sign: where a gradient is nearly 0, rounding may turn it.
+        let differing = critic_of_one.iter().zip(&critic_of_two).filter(|(a, b)| (**a - **b).abs() > 1e-5).count();
+        assert!(differing * 100 < critic_of_one.len(), "{differing} of {} weights differ", critic_of_one.len());
+        assert_eq!(one.states.iter().map(Tensor::dims).collect::<Vec<_>>(), two.states.iter().map(Tensor::dims).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_critic_that_is_fooled_keeps_the_generator_waiting() {
+        let mut config = config(1);
+        config.adversarial.as_mut().unwrap().generator_threshold = Some(0.1);
+        let (share, [before, behind]) = after(2, &config);
+        assert!(share.values.parts["critic"] > 0.1);
+        assert_ne!(before, behind);
+        assert_eq!(learning(&network(&config), &share.gradients)[1], 0);
+    }
+}
