@@ -7,16 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use autochrome_trainer::checkpoint::load_weights;
 use autochrome_trainer::config::RunConfig;
 use autochrome_trainer::data::pack::{PackConfig, PackInput, pack};
 use autochrome_trainer::data::split::{Split, split_of};
-use autochrome_trainer::losses::adversarial::AdversarialConfig;
+use autochrome_trainer::losses::adversarial::{AdversarialConfig, critic_channels};
 use autochrome_trainer::losses::features::{FeatureConfig, FeatureNetKind};
 use autochrome_trainer::losses::regression::{Distance, RegressionConfig};
 use autochrome_trainer::nets::OutputKind;
-use autochrome_trainer::nets::discriminator::CriticConfig;
+use autochrome_trainer::nets::discriminator::{Critic, CriticConfig};
 use autochrome_trainer::train;
-use burn::tensor::Device;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
 /// A test for each configuration, so that they run side by side: which part of the loss falls, and to what share of its beginning.
@@ -79,7 +81,7 @@ fn tiny(name: &str) -> RunConfig {
     (config.schedule.peak, config.schedule.warmup_steps) = (1e-2, 4);
     config.input_size = [64, 32];
     let side = if config.adversarial.is_some() { 128 } else { 48 };
-    (config.data.lanes, config.data.width, config.data.height, config.data.chunks_per_item) = (4, side, side, 2);
+    (config.data.lanes, config.data.width, config.data.height, config.data.chunks_per_item) = (2, side, side, 2);
     config.data.clip_share = 0.0;
     if let Some(AdversarialConfig { critic, generator_steps, critic_steps, .. }) = &mut config.adversarial {
         let (CriticConfig::Patch70 { width } | CriticConfig::Patch30 { width } | CriticConfig::Nogan { width }) = critic;
@@ -167,22 +169,30 @@ fn device() -> Device {
     Device::flex().autodiff()
 }
 
-/// Everything in a checkpoint but the clock.
-fn checkpoint(run: &Path, step: u64) -> Vec<(String, Vec<u8>)> {
-    let folder = train::checkpoints(run).join(format!("{step:08}"));
-    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension != "json"))
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap()))
-        .collect();
-    files.sort();
-    files
+/// The weights and statistics of the network, its average and the critic in a checkpoint.
+fn weights(run: &Path, config: &RunConfig, step: u64) -> [Vec<f32>; 3] {
+    let file = |name: &str| train::checkpoints(run).join(format!("{step:08}")).join(name);
+    let device = Device::flex();
+    let net = |name: &str| values(&load_weights(config.fresh_network(&device).unwrap(), &file(name)).unwrap());
+    let critic = Critic::new(&config.adversarial.as_ref().unwrap().critic, critic_channels(config.output), &device);
+    [net("weights.bpk"), net("average.bpk"), values(&load_weights(critic, &file("critic.bpk")).unwrap())]
+}
+
+fn values(module: &impl Module) -> Vec<f32> {
+    struct Read(Vec<f32>);
+    impl ModuleVisitor for Read {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.extend(param.val().into_data().try_into_vec::<f32>().unwrap());
+        }
+    }
+    let mut read = Read(Vec::new());
+    module.visit(&mut read);
+    read.0
 }
 
 #[test]
 fn an_interrupted_run_with_a_critic_goes_on_as_if_it_had_not_been() {
-    // The three ways of a critic with a loss of its own each, two looks among them.
+    // While both learn in each step, while the critic learns alone, and while the generator waits for it now and then; with a second look in each.
     for (name, until) in [("pix2pix", 25), ("nogan", 30), ("nogan", 50)] {
         let mut config = tiny(name);
         config.loss.agreement = tiny("noise-agreement").loss.agreement;
@@ -193,13 +203,8 @@ fn an_interrupted_run_with_a_critic_goes_on_as_if_it_had_not_been() {
         assert_eq!(lines(&parts).len() as u64, until / 5, "{name} was not interrupted");
         let stop = AtomicBool::new(false);
         train::resume(&parts, None, &device(), &stop, &mut Until { until: u64::MAX, stop: &stop }).unwrap();
-        let (found, expected) = (checkpoint(&parts, 60), checkpoint(&whole, 60));
-        let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        assert!(names(&expected).contains(&"critic.bpk".to_owned()) && names(&expected).contains(&"critic-optimizer.bpk".to_owned()));
-        assert_eq!(names(&found), names(&expected));
-        for ((file, found), (_, expected)) in found.iter().zip(&expected) {
-            assert!(found == expected, "{name}, interrupted at {until}: {file} differs");
-        }
+        assert_eq!(lines(&parts), lines(&whole), "{name}, interrupted at {until}");
+        assert!(weights(&parts, &config, 60) == weights(&whole, &config, 60), "{name}, interrupted at {until}: other weights");
     }
 }
 
@@ -215,7 +220,7 @@ fn nogan_lets_the_critic_learn_alone_and_then_both() {
         with("adversarial")
     );
     let critic: Vec<f64> = lines.iter().filter_map(|line| line["critic"].as_f64()).collect();
-    assert!(critic[3] < critic[0] && critic[3] < 0.65, "the critic learns nothing: {critic:?}");
+    assert!(critic[3] < critic[0] && critic[7] < 0.65, "the critic learns nothing: {critic:?}");
     assert!(!with("adversarial").is_empty(), "the critic is good enough, and still the generator does not learn from it: {critic:?}");
 }
 
@@ -250,7 +255,11 @@ fn rgb_and_chroma_networks_learn_too() {
         config.loss.regression = Some(RegressionConfig { distance: Distance::L1, weight: 1.0, corner: 1.0 });
         config.loss.colorfulness_weight = 0.1;
         config.loss.feature = Some(FeatureConfig { weight: 0.1, ..FeatureConfig::default() });
-        let part: Vec<f64> = trained(&config).iter().map(|line| line["regression"].as_f64().unwrap()).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        // Ended in front of the last step, behind which it would be evaluated as a model file.
+        run_until(&run, &config, 55);
+        let part: Vec<f64> = lines(&run).iter().map(|line| line["regression"].as_f64().unwrap()).collect();
         assert!(part[part.len() - 1] < 0.8 * part[0], "{output:?}: {part:?}");
     }
 }

@@ -158,6 +158,18 @@ mod tests {
         read.0
     }
 
+    fn gradients(net: &Network, share: &Share) -> Vec<Vec<f32>> {
+        struct Read<'a>(&'a GradientsParams, Vec<Vec<f32>>);
+        impl ModuleVisitor for Read<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.1.extend(self.0.get::<D>(param.id).map(|gradient| gradient.into_data().try_into_vec::<f32>().unwrap()));
+            }
+        }
+        let mut read = Read(&share.gradients, Vec::new());
+        net.visit(&mut read);
+        read.1
+    }
+
     /// How many weights of `net` there are, and of how many there is a gradient that is not 0 throughout.
     fn learning(net: &Network, gradients: &GradientsParams) -> [usize; 2] {
         struct Count<'a>(&'a GradientsParams, [usize; 2]);
@@ -173,8 +185,8 @@ mod tests {
         count.1
     }
 
-    /// What step `step` gives, and the critic before and behind it.
-    fn after(step: u64, config: &RunConfig) -> (Share, [Vec<f32>; 2]) {
+    /// What step `step` gives to which network, and the critic before and behind it.
+    fn after(step: u64, config: &RunConfig) -> (Share, Network, [Vec<f32>; 2]) {
         let adversarial = config.adversarial.as_ref().unwrap();
         let device = device();
         device.seed(5);
@@ -195,25 +207,24 @@ mod tests {
         });
         let share = learn(&net, &mut adversary, looks, step, adversarial, &workers, &device).unwrap();
         let behind = values(&adversary.critic);
-        (share, [before, behind])
+        (share, net, [before, behind])
     }
 
     #[test]
     fn each_side_learns_in_its_phase_and_from_its_own_loss_only() {
         let config = config(1);
-        let net = network(&config);
         // The generator alone: nobody to deceive, and no other loss here.
-        let (share, [before, behind]) = after(0, &config);
+        let (share, net, [before, behind]) = after(0, &config);
         assert_eq!(before, behind);
         assert!(!share.values.parts.contains_key("critic") && !share.values.parts.contains_key("adversarial"));
         assert_eq!(learning(&net, &share.gradients)[1], 0);
         // The critic alone.
-        let (share, [before, alone]) = after(1, &config);
+        let (share, net, [before, alone]) = after(1, &config);
         assert_ne!(before, alone);
         assert_eq!(learning(&net, &share.gradients)[1], 0);
         assert!(share.values.parts.contains_key("critic") && !share.values.parts.contains_key("adversarial"));
         // Both: the critic's step is the one it makes alone, so the generator's loss leaves it as it is; and the generator's every weight learns.
-        let (share, [_, behind]) = after(2, &config);
+        let (share, net, [_, behind]) = after(2, &config);
         assert_eq!(behind, alone);
         let [weights, learning] = learning(&net, &share.gradients);
         // All but the four that look at a memory that is empty yet.
@@ -223,14 +234,19 @@ mod tests {
 
     #[test]
     fn two_workers_teach_the_critic_and_the_generator_what_one_does() {
-        let (one, [_, critic_of_one]) = after(2, &config(1));
-        let (two, [_, critic_of_two]) = after(2, &config(2));
+        let (one, net_of_one, [_, critic_of_one]) = after(2, &config(1));
+        let (two, net_of_two, [_, critic_of_two]) = after(2, &config(2));
         for part in ["critic", "adversarial"] {
             assert!((one.values.parts[part] - two.values.parts[part]).abs() < 1e-5, "{part}: {:?}, {:?}", one.values, two.values);
         }
         // The first step of Adam is a sign: where a gradient is nearly 0, rounding may turn it.
         let differing = critic_of_one.iter().zip(&critic_of_two).filter(|(a, b)| (**a - **b).abs() > 1e-5).count();
         assert!(differing * 100 < critic_of_one.len(), "{differing} of {} weights differ", critic_of_one.len());
+        for (one, two) in gradients(&net_of_one, &one).iter().zip(gradients(&net_of_two, &two)) {
+            let size = one.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            let error = one.iter().zip(two).map(|(one, two)| (one - two).abs()).fold(0.0_f32, f32::max);
+            assert!(error <= 0.02 * size + 1e-7, "{error} of {size}");
+        }
         assert_eq!(one.states.iter().map(Tensor::dims).collect::<Vec<_>>(), two.states.iter().map(Tensor::dims).collect::<Vec<_>>());
     }
 
@@ -238,9 +254,9 @@ mod tests {
     fn a_critic_that_is_fooled_keeps_the_generator_waiting() {
         let mut config = config(1);
         config.adversarial.as_mut().unwrap().generator_threshold = Some(0.1);
-        let (share, [before, behind]) = after(2, &config);
+        let (share, net, [before, behind]) = after(2, &config);
         assert!(share.values.parts["critic"] > 0.1);
         assert_ne!(before, behind);
-        assert_eq!(learning(&network(&config), &share.gradients)[1], 0);
+        assert_eq!(learning(&net, &share.gradients)[1], 0);
     }
 }
