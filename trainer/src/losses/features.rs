@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::nets::lite0_unet::Encoder;
+
 /// Which network looks, and how much it counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,12 +37,24 @@ pub enum FeatureNetKind {
     Random,
     /// VGG-16 without batch normalization, with the weights of a PyTorch file as torchvision publishes it.
     Vgg16,
+    /// EfficientNet-lite0's early layers, with the weights of a file that `convert-encoder` wrote. It knows grey pictures: red, green and blue are looked
+    /// at one by one.
+    Lite0,
 }
 
 /// A fixed network that looks at sRGB pictures.
 pub trait FeatureNet: Send + Sync {
     /// The maps of features of gamma-coded sRGB \[N, 3, h, w\], 0 to 1, shallowest first.
     fn features(&self, rgb: Tensor<4>) -> Vec<Tensor<4>>;
+}
+
+impl FeatureNet for Encoder {
+    /// Those at 1/4, 1/8, 1/16 and 1/32 of the picture's resolution, \[3 N, C, ..\].
+    fn features(&self, rgb: Tensor<4>) -> Vec<Tensor<4>> {
+        let [pictures, colors, height, width] = rgb.dims();
+        // Scaled lightness is nearly a gamma-coded grey value less a half.
+        self.forward(rgb.reshape([pictures * colors, 1, height, width]) - 0.5).to_vec()
+    }
 }
 
 /// The weighted sum, over the maps of features, of the mean absolute difference between those of `found` and of `truth`.

@@ -94,8 +94,8 @@ impl LossConfig {
         }
         if let Some(feature) = &self.feature {
             ensure!(
-                feature.net != FeatureNetKind::Vgg16 || feature.weights.is_some(),
-                "loss.feature.net is \"vgg16\", which needs its weights: give the path of a VGG-16 file of PyTorch in loss.feature.weights"
+                feature.net == FeatureNetKind::Random || feature.weights.is_some(),
+                "loss.feature.net is not \"random\" and needs its weights: give their file's path in loss.feature.weights"
             );
             weights.push(("feature.weight", feature.weight));
             weights.extend(feature.layers.iter().map(|&weight| ("feature.layers", weight)));

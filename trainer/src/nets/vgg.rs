@@ -50,6 +50,11 @@ impl Vgg {
         net
     }
 
+    /// The convolutions, stage by stage.
+    pub fn stages(&mut self) -> impl Iterator<Item = &mut Vec<Conv2d>> {
+        self.stages.iter_mut().map(|stage| &mut stage.convs)
+    }
+
     fn shaped(stages: &[(usize, usize)], device: &Device) -> Self {
         let mut from = 3;
         let stage = |&(width, convs): &(usize, usize)| VggStage {

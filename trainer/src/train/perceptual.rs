@@ -1,38 +1,61 @@
 //! The network that looks for the feature loss, from its file where it has one.
 
-use anyhow::Context;
-use burn::module::Module;
-use burn::tensor::Device;
-use burn_store::{ModuleSnapshot, PytorchStore};
+use anyhow::{Context, ensure};
+use burn::module::{Module, Param};
+use burn::tensor::{Device, TensorData};
 
+use crate::checkpoint;
 use crate::losses::features::{FeatureConfig, FeatureNet, FeatureNetKind};
+use crate::nets::lite0_unet::Encoder;
 use crate::nets::vgg::Vgg;
-
-/// Where torchvision's VGG-16 has the convolutions of the five stages, by their index in `features`.
-const TORCHVISION: [&[usize]; 5] = [&[0, 2], &[5, 7], &[10, 12, 14], &[17, 19, 21], &[24, 26, 28]];
+use crate::pretrained::{self, Tensors};
 
 /// Makes the network that `config` names; its weights never learn.
 ///
 /// # Errors
 /// If its file is not given, cannot be read, or holds another network.
 pub(super) fn open(config: &FeatureConfig, device: &Device) -> anyhow::Result<Box<dyn FeatureNet>> {
+    let file = || config.weights.as_ref().with_context(|| format!("loss.feature.weights is not given; {:?} needs it", config.net));
     match config.net {
         FeatureNetKind::Random => Ok(Box::new(Vgg::random(device).no_grad())),
         FeatureNetKind::Vgg16 => {
-            let file = config.weights.as_ref().context("loss.feature.net = \"vgg16\" without loss.feature.weights")?;
+            let file = file()?;
             let mut net = Vgg::vgg16(device);
-            let mut store = PytorchStore::from_file(file).allow_partial(false);
-            for (stage, convs) in TORCHVISION.iter().enumerate() {
-                for (conv, index) in convs.iter().enumerate() {
-                    store = store.with_key_remapping(format!(r"^features\.{index}\."), format!("stages.{stage}.convs.{conv}."));
-                }
-            }
-            net.load_from(&mut store)
-                .map_err(|e| anyhow::anyhow!("{e}"))
+            pretrained::read(file)
+                .and_then(|tensors| fill(&mut net, &tensors, device))
                 .with_context(|| format!("load VGG-16 from {}", file.display()))?;
             Ok(Box::new(net.no_grad()))
         }
+        FeatureNetKind::Lite0 => {
+            let file = file()?;
+            let net = checkpoint::load_weights(Encoder::new(device), file)
+                .with_context(|| format!("load a pretrained encoder; convert-encoder writes such files: {}", file.display()))?;
+            Ok(Box::new(net.no_grad()))
+        }
     }
+}
+
+/// Gives the convolutions of `net` the weights that torchvision's VGG-16 has under `features`.
+fn fill(net: &mut Vgg, tensors: &Tensors, device: &Device) -> anyhow::Result<()> {
+    // A convolution and its ReLU are two places, a max-pool between stages is one.
+    let mut place = 0;
+    for stage in net.stages() {
+        for conv in stage {
+            let get = |part: &str, shape: &[usize]| {
+                let name = format!("features.{place}.{part}");
+                let (found, values) =
+                    tensors.get(&name).with_context(|| format!("it has no {name:?}; VGG-16 without batch normalization is expected"))?;
+                ensure!(found == shape, "{name:?} is {found:?}; {shape:?} is expected");
+                Ok(TensorData::new(values.clone(), shape.to_vec()))
+            };
+            let shape = conv.weight.shape().dims::<4>();
+            conv.weight = Param::from_data(get("weight", &shape)?, device);
+            conv.bias = Some(Param::from_data(get("bias", &shape[..1])?, device));
+            place += 2;
+        }
+        place += 1;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -76,5 +99,48 @@ mod tests {
         learning.0 = 0;
         Vgg::random(&device).no_grad().visit(&mut learning);
         assert_eq!(learning.0, 0);
+    }
+
+    #[test]
+    fn every_convolution_gets_the_weights_of_its_place() {
+        let device = Device::flex();
+        // torchvision's places of VGG-16's thirteen convolutions, each filled with its own number.
+        let places = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28];
+        let mut net = Vgg::vgg16(&device);
+        let shapes: Vec<[usize; 4]> = net.stages().flatten().map(|conv| conv.weight.shape().dims::<4>()).collect();
+        let mut tensors = Tensors::new();
+        for (place, shape) in places.iter().zip(&shapes) {
+            tensors.insert(format!("features.{place}.weight"), (shape.to_vec(), vec![*place as f32; shape.iter().product()]));
+            tensors.insert(format!("features.{place}.bias"), (vec![shape[0]], vec![*place as f32 + 0.5; shape[0]]));
+        }
+        fill(&mut net, &tensors, &device).unwrap();
+        for (conv, place) in net.stages().flatten().zip(places) {
+            let first = |values: TensorData| values.try_into_vec::<f32>().unwrap()[0];
+            let found = (first(conv.weight.val().into_data()), first(conv.bias.as_ref().unwrap().val().into_data()));
+            assert_eq!(found, (place as f32, place as f32 + 0.5));
+        }
+        tensors.remove("features.17.bias");
+        let said = format!("{:#}", fill(&mut net, &tensors, &device).unwrap_err());
+        assert!(said.contains("features.17.bias"), "{said}");
+    }
+
+    #[test]
+    fn the_encoder_of_a_file_looks_at_each_color_by_itself() {
+        let device = Device::flex();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("encoder.bpk");
+        checkpoint::write_atomically(&file, &Encoder::new(&device).into_record().into_bytes().unwrap()).unwrap();
+        let net = open(&FeatureConfig { net: FeatureNetKind::Lite0, weights: Some(file), ..FeatureConfig::default() }, &device).unwrap();
+        let picture = |rgb: [f32; 3]| {
+            let values: Vec<f32> = (0..3).flat_map(|c| (0..1024).map(move |i| rgb[c] * (i as f32 / 9.0).sin())).collect();
+            Tensor::<4>::from_data(TensorData::new(values, [1, 3, 32, 32]), &device)
+        };
+        let found = net.features(picture([0.2, 0.4, 0.6]));
+        assert_eq!(found.iter().map(Tensor::dims).collect::<Vec<_>>(), [[3, 24, 8, 8], [3, 40, 4, 4], [3, 112, 2, 2], [3, 320, 1, 1]]);
+        let swapped = net.features(picture([0.4, 0.2, 0.6]));
+        let apart = |from: usize, to: usize| {
+            (found[0].clone().narrow(0, from, 1) - swapped[0].clone().narrow(0, to, 1)).abs().max().into_scalar::<f32>()
+        };
+        assert!(apart(0, 1) < 1e-6 && apart(2, 2) < 1e-6 && apart(0, 0) > 1e-3);
     }
 }
