@@ -127,6 +127,10 @@ impl RunConfig {
             "steps, log_every, checkpoint_every and evaluate_every are above 0"
         );
         self.loss.check()?;
+        ensure!(
+            self.loss.warp.is_none() || (self.data.flow && self.data.chunk_frames > 1),
+            "loss.warp needs data.flow = true and data.chunk_frames of 2 or more: it compares frames along their motion"
+        );
         if let Some(adversarial) = &self.adversarial {
             adversarial.check(self.data.output_size())?;
         }

@@ -194,7 +194,13 @@ mod tests {
         let mut adversary = fresh(adversarial, config.output, &device);
         let before = values(&adversary.critic);
         let wave = |size: usize, scale: f32| (0..LANES * size).map(|i| scale * (i as f32 / 7.3).sin()).collect::<Vec<f32>>();
-        let chunk = Chunk { number: step, lightness: wave(SIDE * SIDE, 0.4), ab: wave(SIDE * SIDE / 8, 40.0), reset: vec![true; LANES] };
+        let chunk = Chunk {
+            number: step,
+            lightness: wave(SIDE * SIDE, 0.4),
+            ab: wave(SIDE * SIDE / 8, 40.0),
+            reset: vec![true; LANES],
+            flow: None,
+        };
         let centers = config.centers().unwrap();
         let weights = vec![1.0; centers.len()];
         let view = View { config, centers: center_tensor(centers, &device), features: None };
