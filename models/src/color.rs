@@ -11,7 +11,8 @@ const RGB_TO_XYZ: [[f32; 3]; 3] = [[0.412_453, 0.357_580, 0.180_423], [0.212_671
 const XYZ_TO_RGB: [[f32; 3]; 3] =
     [[3.240_481, -1.537_152, -0.498_536], [-0.969_255, 1.875_99, 0.041_556], [0.055_647, -0.204_041, 1.057_311]];
 const WHITE: [f32; 3] = [0.950_456, 1.0, 1.088_754];
-const DELTA: f32 = 6.0 / 29.0;
+/// Where the curve of Lab turns from a cube into its tangent.
+pub const DELTA: f32 = 6.0 / 29.0;
 
 /// How luma codes map to light.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -194,12 +195,27 @@ pub fn lab_to_chroma(lightness: f32, a: f32, b: f32) -> (f32, f32) {
     rgb_to_chroma(linear_srgb_of((lightness + 16.0) / 116.0, a, b).map(fast_srgb_encode))
 }
 
-/// [`XYZ_TO_RGB`] of XYZ that is relative to the white.
-const RELATIVE_TO_RGB: [[f32; 3]; 3] = {
+/// XYZ that is relative to the white, D65, to linear sRGB.
+pub const RELATIVE_TO_RGB: [[f32; 3]; 3] = {
     let mut matrix = XYZ_TO_RGB;
     let mut row = 0;
     while row < 3 {
         matrix[row] = [matrix[row][0] * WHITE[0], matrix[row][1] * WHITE[1], matrix[row][2] * WHITE[2]];
+        row += 1;
+    }
+    matrix
+};
+
+/// Linear sRGB to XYZ that is relative to the white, D65: the inverse of [`RELATIVE_TO_RGB`].
+pub const RGB_TO_RELATIVE: [[f32; 3]; 3] = {
+    let mut matrix = RGB_TO_XYZ;
+    let mut row = 0;
+    while row < 3 {
+        let mut column = 0;
+        while column < 3 {
+            matrix[row][column] /= WHITE[row];
+            column += 1;
+        }
         row += 1;
     }
     matrix

@@ -10,11 +10,14 @@ use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use crate::nets::discriminator::Critic;
 use crate::nets::{Network, States};
 
 const WEIGHTS: &str = "weights.bpk";
 const AVERAGE: &str = "average.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
+const CRITIC: &str = "critic.bpk";
+const CRITIC_OPTIMIZER: &str = "critic-optimizer.bpk";
 const STATES: &str = "states.f32";
 const POSITION: &str = "position.json";
 /// How many of the newest checkpoints are kept.
@@ -41,10 +44,20 @@ pub struct Progress {
     pub average: Network,
     /// The optimizer's moments.
     pub optimizer: ModuleOptimizer,
+    /// The critic, where the training is adversarial.
+    pub adversary: Option<Adversary>,
     /// The lanes' recurrent states.
     pub states: States,
     /// Where the run stands.
     pub position: Position,
+}
+
+/// The other side of adversarial training.
+pub struct Adversary {
+    /// The critic, on an autodiff device.
+    pub critic: Critic,
+    /// Its optimizer's moments.
+    pub optimizer: ModuleOptimizer,
 }
 
 /// Writes a checkpoint of `progress` under `folder` and removes all but the newest few.
@@ -77,6 +90,10 @@ pub fn save(folder: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
         [(WEIGHTS, &weights[..]), (AVERAGE, &average[..]), (OPTIMIZER, &optimizer[..]), (STATES, &states[..]), (POSITION, &position[..])]
     {
         write_synced(&staging.path().join(name), bytes)?;
+    }
+    if let Some(Adversary { critic, optimizer }) = &progress.adversary {
+        write_synced(&staging.path().join(CRITIC), &critic.clone().into_record().into_bytes().context("encode the critic")?)?;
+        write_synced(&staging.path().join(CRITIC_OPTIMIZER), &optimizer.into_bytes().context("encode the critic's optimizer")?)?;
     }
     // A run that was resumed and stopped at once stands where it stood.
     if target.exists() {
@@ -131,10 +148,17 @@ pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<
     let position = position(path)?;
     let net = load_weights(fresh.net, &path.join(WEIGHTS))?;
     let average = load_weights(fresh.average, &path.join(AVERAGE))?;
-    let optimizer = fresh
-        .optimizer
-        .from_bytes(Bytes::from_bytes_vec(read(OPTIMIZER)?))
-        .map_err(|e| anyhow::anyhow!("{}: {e:?}", path.join(OPTIMIZER).display()))?;
+    let optimizer = |fresh: ModuleOptimizer, name: &str| {
+        let bytes = Bytes::from_bytes_vec(read(name)?);
+        fresh.from_bytes(bytes).map_err(|e| anyhow::anyhow!("{}: {e:?}", path.join(name).display()))
+    };
+    let adversary = match fresh.adversary {
+        Some(Adversary { critic, optimizer: fresh }) => {
+            Some(Adversary { critic: load_weights(critic, &path.join(CRITIC))?, optimizer: optimizer(fresh, CRITIC_OPTIMIZER)? })
+        }
+        None => None,
+    };
+    let optimizer = optimizer(fresh.optimizer, OPTIMIZER)?;
     let values: Vec<f32> = read(STATES)?.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     let wanted: usize = position.state_shapes.iter().map(|shape| shape.iter().product::<usize>()).sum();
     ensure!(values.len() == wanted, "{}: {} values; its position file says {wanted}", path.join(STATES).display(), values.len());
@@ -148,7 +172,7 @@ pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<
             Tensor::from_data(TensorData::new(own.to_vec(), shape), device)
         })
         .collect();
-    Ok(Progress { net, average, optimizer, states, position })
+    Ok(Progress { net, average, optimizer, adversary, states, position })
 }
 
 /// Loads the weights of `file` into `net`.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::lanes::LaneConfig;
 use crate::losses::LossConfig;
+use crate::losses::adversarial::AdversarialConfig;
 use crate::nets::initialization::Initialization;
 use crate::nets::{NetConfig, Network, OutputKind};
 use crate::schedule::ScheduleConfig;
@@ -58,6 +59,8 @@ pub struct RunConfig {
     pub schedule: ScheduleConfig,
     /// The losses.
     pub loss: LossConfig,
+    /// A critic to be deceived, if any.
+    pub adversarial: Option<AdversarialConfig>,
     /// The network.
     pub net: NetConfig,
     /// The data.
@@ -87,6 +90,7 @@ impl Default for RunConfig {
             input_size: [192, 144],
             schedule: ScheduleConfig::default(),
             loss: LossConfig::default(),
+            adversarial: None,
             net: NetConfig::default(),
             data: LaneConfig::default(),
         }
@@ -122,12 +126,14 @@ impl RunConfig {
             self.steps > 0 && self.log_every > 0 && self.checkpoint_every > 0 && self.evaluate_every > 0,
             "steps, log_every, checkpoint_every and evaluate_every are above 0"
         );
+        self.loss.check()?;
         ensure!(
-            matches!(self.output, OutputKind::Bins | OutputKind::Ab),
-            "output is {:?}; there are losses for bins and ab only",
-            self.output
+            self.loss.warp.is_none() || (self.data.flow && self.data.chunk_frames > 1),
+            "loss.warp needs data.flow = true and data.chunk_frames of 2 or more: it compares frames along their motion"
         );
-        ensure!((0.0..=1.0).contains(&self.loss.lambda), "loss.lambda {} is outside 0 to 1", self.loss.lambda);
+        if let Some(adversarial) = &self.adversarial {
+            adversarial.check(self.data.output_size())?;
+        }
         ensure!(
             (1..=self.data.lanes).contains(&self.workers),
             "workers is {}; 1 to data.lanes ({}) can share the lanes",

@@ -21,7 +21,7 @@ const EPSILON: f32 = 1e-3;
 const INPUT: [f32; 2] = [127.0, 128.0];
 
 /// The float tensors of a file, by name: shapes and values.
-type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
+pub(crate) type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Writes the encoder of PyTorch's file `from` to `to`; gives the number of its convolutions.
 ///
@@ -51,7 +51,11 @@ pub fn load_encoder(net: Network, file: &Path) -> anyhow::Result<Network> {
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Tensors> {
+/// Reads a file of PyTorch.
+///
+/// # Errors
+/// If it cannot be read, or holds other than 32-bit floats.
+pub(crate) fn read(file: &Path) -> anyhow::Result<Tensors> {
     let reader = PytorchReader::new(file)
         .map_err(|e| anyhow::anyhow!("{e}; the .pth file is expected, which a wheel (a ZIP archive) holds in its folder models"))?;
     let mut all = HashMap::new();

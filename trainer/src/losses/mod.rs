@@ -1,5 +1,19 @@
 //! The losses, as pure functions of tensors. N frames (T B of them, frame-major), Q bins, h x w the output's size.
+//!
+//! Here is what compares a prediction with the truth frame by frame; what needs more (motion, a second look, a network that looks, a critic) is in
+//! the files beside, and the training loop adds it.
 
+pub mod adversarial;
+pub mod agreement;
+pub mod color;
+pub mod colorfulness;
+pub mod features;
+pub mod normals;
+pub mod prior;
+pub mod regression;
+pub mod warp;
+
+use anyhow::ensure;
 use autochrome_model::bins;
 use autochrome_model::contract::AB_SCALE;
 use burn::nn::pool::AvgPool2dConfig;
@@ -8,6 +22,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::nets::OutputKind;
+use agreement::AgreementConfig;
+use color::{ab_of_srgb, srgb_of_lab, srgb_of_uv, uv_of_srgb};
+use colorfulness::colorfulness_lack;
+use features::{FeatureConfig, FeatureNetKind};
+use regression::{RegressionConfig, huber, regression};
+use warp::WarpConfig;
 
 /// What the network is asked to minimize.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,11 +43,78 @@ pub struct LossConfig {
     pub mean_weight: f32,
     /// Weight of the L1 between the decoded mean's change from frame to frame and the truth's, both / 10.
     pub temporal_weight: f32,
+    /// The Gaussian that smooths the class prior over the bins before rebalancing, in Lab units. 0 is off, Zhang et al. use 5.
+    pub prior_sigma: f32,
+    /// Weight of what the picture lacks of the truth's colorfulness, / 100; more than the truth's is not rewarded.
+    pub colorfulness_weight: f32,
+    /// A distance in the output's own units.
+    pub regression: Option<RegressionConfig>,
+    /// What a fixed network sees in the picture and in the truth.
+    pub feature: Option<FeatureConfig>,
+    /// Steadiness along known motion.
+    pub warp: Option<WarpConfig>,
+    /// Two looks at the same scene, shifted, mirrored or noisy.
+    pub agreement: Option<AgreementConfig>,
 }
 
 impl Default for LossConfig {
     fn default() -> Self {
-        Self { lambda: 0.9, neighbors: 5, sigma: 8.0, mean_weight: 1.0, temporal_weight: 0.5 }
+        Self {
+            lambda: 0.9,
+            neighbors: 5,
+            sigma: 8.0,
+            mean_weight: 1.0,
+            temporal_weight: 0.5,
+            prior_sigma: 0.0,
+            colorfulness_weight: 0.0,
+            regression: None,
+            feature: None,
+            warp: None,
+            agreement: None,
+        }
+    }
+}
+
+impl LossConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// Names the value and what it may be.
+    pub fn check(&self) -> anyhow::Result<()> {
+        ensure!((0.0..=1.0).contains(&self.lambda), "loss.lambda {} is outside 0 to 1", self.lambda);
+        let mut weights = vec![
+            ("mean_weight", self.mean_weight),
+            ("temporal_weight", self.temporal_weight),
+            ("prior_sigma", self.prior_sigma),
+            ("colorfulness_weight", self.colorfulness_weight),
+        ];
+        if let Some(regression) = &self.regression {
+            ensure!(regression.corner > 0.0, "loss.regression.corner is {}; it must be above 0", regression.corner);
+            weights.push(("regression.weight", regression.weight));
+        }
+        if let Some(feature) = &self.feature {
+            ensure!(
+                feature.net == FeatureNetKind::Random || feature.weights.is_some(),
+                "loss.feature.net is not \"random\" and needs its weights: give their file's path in loss.feature.weights"
+            );
+            weights.push(("feature.weight", feature.weight));
+            weights.extend(feature.layers.iter().map(|&weight| ("feature.layers", weight)));
+        }
+        if let Some(warp) = &self.warp {
+            weights.extend([("warp.weight", warp.weight), ("warp.mask_steepness", warp.mask_steepness)]);
+        }
+        if let Some(agreement) = &self.agreement {
+            ensure!(agreement.shift <= 64, "loss.agreement.shift is {}; at most 64 pixels of the output", agreement.shift);
+            ensure!(
+                agreement.shift > 0 || agreement.mirror || agreement.noise > 0.0,
+                "loss.agreement has no shift, mirror or noise: both looks would be the same"
+            );
+            weights.extend([("agreement.weight", agreement.weight), ("agreement.noise", agreement.noise)]);
+        }
+        for (name, value) in weights {
+            ensure!(value.is_finite() && value >= 0.0, "loss.{name} is {value}; it must be 0 or a positive number");
+        }
+        Ok(())
     }
 }
 
@@ -79,6 +166,20 @@ impl Target {
         let lightness = AvgPool2dConfig::new(stride).with_strides(stride).init().forward(lightness.clone()) * 100.0 + 50.0;
         Self { bins: tensor(soft, q), weight: tensor(weight, 1), ab: tensor(ab.to_vec(), 2), lightness }
     }
+
+    /// The true picture as gamma-coded sRGB, 0 to 1 \[N, 3, h, w\]: the true colors on the lightness that the network saw.
+    pub fn rgb(&self) -> Tensor<4> {
+        srgb_of_lab(self.lightness.clone(), self.ab.clone())
+    }
+
+    /// The truth in the terms of a network whose output is of `kind`, as [`Prediction::values`].
+    pub fn values(&self, kind: OutputKind) -> Tensor<4> {
+        match kind {
+            OutputKind::Bins | OutputKind::Ab => self.ab.clone() / AB_SCALE,
+            OutputKind::Rgb => self.rgb(),
+            OutputKind::Uv => uv_of_srgb(self.rgb()),
+        }
+    }
 }
 
 /// The bin centers as a tensor \[1, 2, Q\].
@@ -96,6 +197,14 @@ pub struct Losses {
     pub parts: Vec<(&'static str, Tensor<1>)>,
 }
 
+impl Losses {
+    /// Adds a part.
+    pub fn add(&mut self, name: &'static str, value: Tensor<1>, weight: f32) {
+        self.total = self.total.clone() + value.clone() * weight;
+        self.parts.push((name, value));
+    }
+}
+
 /// What a network's output says, in the terms that the losses speak of.
 #[derive(Clone, Debug)]
 pub struct Prediction {
@@ -103,60 +212,78 @@ pub struct Prediction {
     pub log_share: Option<Tensor<4>>,
     /// ab in Lab units \[N, 2, h, w\]; of bins, the mean (T = 1).
     pub ab: Tensor<4>,
+    /// What the network gave, activated: RGB or UV from 0 to 1, else ab / 110 \[N, C, h, w\].
+    pub values: Tensor<4>,
+    /// What it means.
+    pub kind: OutputKind,
 }
 
 impl Prediction {
-    /// Reads the raw output \[N, outputs, h, w\] of a network whose output is of `kind`; `centers` is [`center_tensor`].
-    ///
-    /// # Panics
-    /// For RGB and UV, which [`crate::config::RunConfig::check`] refuses so far.
-    pub fn read(raw: Tensor<4>, kind: OutputKind, centers: &Tensor<3>) -> Self {
+    /// Reads the raw output \[N, outputs, h, w\] of a network whose output is of `kind`; `centers` is [`center_tensor`], `lightness` is
+    /// [`Target::lightness`].
+    pub fn read(raw: Tensor<4>, kind: OutputKind, centers: &Tensor<3>, lightness: &Tensor<4>) -> Self {
         let [frames, q, height, width] = raw.dims();
-        match kind {
+        let (log_share, values, ab) = match kind {
             OutputKind::Bins => {
                 let log_share = log_softmax(raw, 1);
                 let share = log_share.clone().exp().reshape([frames, q, height * width]);
                 let ab = centers.clone().expand([frames, 2, q]).matmul(share).reshape([frames, 2, height, width]);
-                Self { log_share: Some(log_share), ab }
+                (Some(log_share), ab.clone() / AB_SCALE, ab)
             }
-            OutputKind::Ab => Self { log_share: None, ab: kind.activate(raw) * AB_SCALE },
-            OutputKind::Rgb | OutputKind::Uv => unimplemented!("losses of {kind:?}"),
+            OutputKind::Ab => {
+                let values = kind.activate(raw);
+                (None, values.clone(), values * AB_SCALE)
+            }
+            OutputKind::Rgb => {
+                let values = kind.activate(raw);
+                (None, values.clone(), ab_of_srgb(values))
+            }
+            OutputKind::Uv => {
+                let values = kind.activate(raw);
+                (None, values.clone(), ab_of_srgb(srgb_of_uv(lightness.clone(), values)))
+            }
+        };
+        Self { log_share, ab, values, kind }
+    }
+
+    /// The picture as gamma-coded sRGB, 0 to 1 \[N, 3, h, w\].
+    pub fn rgb(&self, lightness: &Tensor<4>) -> Tensor<4> {
+        match self.kind {
+            OutputKind::Bins | OutputKind::Ab => srgb_of_lab(lightness.clone(), self.ab.clone()),
+            OutputKind::Rgb => self.values.clone(),
+            OutputKind::Uv => srgb_of_uv(lightness.clone(), self.values.clone()),
         }
     }
 }
 
-/// The losses of a prediction.
+/// The losses of a prediction that need the truth alone.
 ///
 /// `moving` \[(T - 1) B, 1, 1, 1\] is 1 where a frame continues the one before it, and 0 behind a cut, where nothing has to stay steady; `None` when T is 1.
 pub fn losses(prediction: &Prediction, target: &Target, moving: Option<Tensor<4>>, config: &LossConfig) -> Losses {
-    let mut parts = Vec::new();
-    let mut total = None;
-    let mut add = |name, value: Tensor<1>, weight: f32| {
-        parts.push((name, value.clone()));
-        let weighted = value * weight;
-        total = Some(total.take().map_or(weighted.clone(), |sum: Tensor<1>| sum + weighted));
-    };
-    // Class-weighted soft cross-entropy.
-    if let Some(log_share) = &prediction.log_share {
-        add("cross_entropy", ((log_share.clone() * target.bins.clone()).sum_dim(1) * target.weight.clone()).mean().neg(), 1.0);
-    }
     let ab = &prediction.ab;
-    add("mean", smooth_l1((ab.clone() - target.ab.clone()) / 10.0), config.mean_weight);
+    let mean = huber((ab.clone() - target.ab.clone()) / 10.0, 1.0);
+    let mut found = match &prediction.log_share {
+        // Class-weighted soft cross-entropy.
+        Some(log_share) => {
+            let value = ((log_share.clone() * target.bins.clone()).sum_dim(1) * target.weight.clone()).mean().neg();
+            Losses { total: value.clone(), parts: vec![("cross_entropy", value)] }
+        }
+        None => Losses { total: Tensor::zeros([1], &ab.device()), parts: Vec::new() },
+    };
+    found.add("mean", mean, config.mean_weight);
     if let Some(moving) = moving {
         let frames = ab.dims()[0];
         let lanes = frames - moving.dims()[0];
         let change = |x: &Tensor<4>| x.clone().narrow(0, lanes, frames - lanes) - x.clone().narrow(0, 0, frames - lanes);
-        add("temporal", ((change(ab) - change(&target.ab)).abs() * moving / 10.0).mean(), config.temporal_weight);
+        found.add("temporal", ((change(ab) - change(&target.ab)).abs() * moving / 10.0).mean(), config.temporal_weight);
     }
-    Losses { total: total.expect("the mean's part is always there"), parts }
-}
-
-/// Smooth L1 with its corner at 1: x² / 2 within, |x| - 1/2 beyond.
-fn smooth_l1(difference: Tensor<4>) -> Tensor<1> {
-    let size = difference.abs();
-    // min(|x|, 1) makes both branches one expression: m (|x| - m / 2).
-    let capped = size.clone().clamp_max(1.0);
-    (capped.clone() * (size - capped / 2.0)).mean()
+    if let Some(part) = &config.regression {
+        found.add("regression", regression(prediction.values.clone(), target.values(prediction.kind), part), part.weight);
+    }
+    if config.colorfulness_weight > 0.0 {
+        found.add("colorfulness", colorfulness_lack(prediction.rgb(&target.lightness), target.rgb()), config.colorfulness_weight);
+    }
+    found
 }
 
 #[cfg(test)]
@@ -171,7 +298,7 @@ mod tests {
     /// The part `name` of the losses of `logits`.
     fn part(name: &str, logits: Tensor<4>, target: &Target, centers: &[[f32; 2]], moving: Option<f32>) -> f32 {
         let device = Device::flex();
-        let prediction = Prediction::read(logits, OutputKind::Bins, &center_tensor(centers, &device));
+        let prediction = Prediction::read(logits, OutputKind::Bins, &center_tensor(centers, &device), &target.lightness);
         let moving = moving.map(|moving| Tensor::from_data(TensorData::new(vec![moving], [1, 1, 1, 1]), &device));
         let found = losses(&prediction, target, moving, &LossConfig::default());
         found.parts.into_iter().find(|(known, _)| *known == name).map_or(f32::NAN, |(_, value)| value.into_scalar::<f32>())

@@ -6,6 +6,7 @@
 
 pub mod blocks;
 pub mod conv_lstm;
+pub mod discriminator;
 pub mod feature_unet;
 pub mod fully_connected;
 pub mod initialization;
@@ -20,6 +21,7 @@ pub mod residual_encoder;
 pub mod resnet_unet;
 pub mod temporal_conv_unet;
 pub mod unet;
+pub mod vgg;
 pub mod zhang;
 
 use burn::module::Module;

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::config::RunConfig;
 use crate::data::lanes::{Chunk, LaneConfig};
 use crate::losses::Target;
+use crate::losses::warp::Motion;
 
 /// A chunk as tensors.
 /// Frames are frame-major: all lanes of the first frame, then all lanes of the second.
@@ -17,6 +18,8 @@ pub(super) struct Batch {
     pub(super) keep: Vec<Option<Tensor<4>>>,
     /// As [`losses`](crate::losses::losses) takes it.
     pub(super) moving: Option<Tensor<4>>,
+    /// Where each pixel was in the frame before, where that is known.
+    pub(super) motion: Option<Motion>,
     /// The truth.
     pub(super) target: Target,
 }
@@ -43,8 +46,16 @@ impl Batch {
             Tensor::<4>::from_data(TensorData::new(values, [count, 1, 1, 1]), device)
         };
         let lightness = Tensor::from_data(TensorData::new(lightness, [frames, 1, height, width]), device);
+        let motion = chunk.flow.as_ref().map(|flow| {
+            let plane = |values: &[f32], channels: usize| {
+                let values = of_lanes(values, lanes, &own, channels * output_height * output_width);
+                Tensor::from_data(TensorData::new(values, [frames - own.len(), channels, output_height, output_width]), device)
+            };
+            Motion { offsets: plane(&flow.offsets, 2), valid: plane(&flow.valid, 1) }
+        });
         Self {
             keep: reset.chunks_exact(own.len()).map(|resets| resets.contains(&true).then(|| flags(resets))).collect(),
+            motion,
             moving: (chunk_frames > 1).then(|| flags(&reset[own.len()..])),
             target: Target::encode(&ab, [frames, output_height, output_width], centers, class_weights, &config.loss, &lightness),
             lightness,

@@ -19,8 +19,8 @@ pub(super) struct Share {
     pub(super) lanes: usize,
 }
 
-/// The means over the workers' losses and gradients, and all their states.
-pub(super) fn joined(net: &Network, shares: Vec<Share>) -> Share {
+/// Adds `part` of the gradients `more` of `net`'s weights to `all`.
+pub(super) fn add_gradients(net: &impl Module, all: &mut GradientsParams, more: &mut GradientsParams, part: f32) {
     struct Add<'a>(&'a mut GradientsParams, &'a mut GradientsParams, f32);
     impl ModuleVisitor for Add<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -31,12 +31,17 @@ pub(super) fn joined(net: &Network, shares: Vec<Share>) -> Share {
             }
         }
     }
+    net.visit(&mut Add(all, more, part));
+}
+
+/// The means over the workers' losses and gradients, and all their states.
+pub(super) fn joined(net: &Network, shares: Vec<Share>) -> Share {
     let lanes: usize = shares.iter().map(|share| share.lanes).sum();
     let mut all = Share { values: Values::default(), gradients: GradientsParams::new(), states: Vec::new(), lanes };
     let mut states: Vec<Vec<Tensor<4>>> = Vec::new();
     for mut share in shares {
         let part = share.lanes as f32 / lanes as f32;
-        net.visit(&mut Add(&mut all.gradients, &mut share.gradients, part));
+        add_gradients(net, &mut all.gradients, &mut share.gradients, part);
         all.values.add(&share.values, part);
         states.resize_with(share.states.len(), Vec::new);
         states.iter_mut().zip(share.states).for_each(|(all, state)| all.push(state));

@@ -1,9 +1,12 @@
 //! The training loop, in its natural order: data, learning rate, forward, backward, clip, step, log, evaluate, checkpoint.
 
+mod adversary;
 mod average;
 mod batch;
 mod gradients;
 mod log;
+mod look;
+mod perceptual;
 mod workers;
 
 use std::fs;
@@ -16,8 +19,8 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use autochrome_model::bins;
 use burn::module::{Module, ParamGroup};
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor};
+use burn::optim::{AdamWConfig, ModuleOptimizer};
+use burn::tensor::Device;
 
 pub use self::log::{EvaluationMetrics, StepMetrics, Watcher, processor_seconds};
 use crate::checkpoint::{self, Position, Progress};
@@ -26,6 +29,7 @@ use crate::data::lanes::{LaneConfig, Lanes};
 use crate::data::prefetch::Prefetch;
 use crate::data::shard::PackedSet;
 use crate::data::split::Split;
+use crate::losses::prior::smoothed;
 use crate::losses::{Prediction, center_tensor, losses};
 use crate::nets::Network;
 use crate::pretrained;
@@ -35,7 +39,8 @@ use crate::warm_start;
 use average::{average_decay, averaged};
 use batch::Batch;
 use gradients::{Share, clip_gradients, joined};
-use log::{Values, Window, keep_lines_up_to};
+use log::{Window, keep_lines_up_to};
+use look::{Look, View};
 use workers::{Workers, share_of};
 
 /// Chunks of training data that the class prior is counted on.
@@ -142,7 +147,8 @@ fn fresh(config: &RunConfig, device: &Device) -> anyhow::Result<Progress> {
     let average = net.valid();
     let states = config.net.zero_states(config.data.lanes, config.data.height, config.data.width, device);
     let position = Position { step: 0, seconds: 0.0, state_shapes: Vec::new(), best_validation_loss: None };
-    Ok(Progress { net, average, optimizer: optimizer(config)?, states, position })
+    let adversary = config.adversarial.as_ref().map(|adversarial| adversary::fresh(adversarial, config.output, device));
+    Ok(Progress { net, average, optimizer: optimizer(config)?, adversary, states, position })
 }
 
 fn optimizer(config: &RunConfig) -> anyhow::Result<ModuleOptimizer> {
@@ -184,8 +190,9 @@ fn go_on(
     watcher: &mut dyn Watcher,
 ) -> anyhow::Result<()> {
     let centers = config.centers()?;
-    let class_weights = bins::rebalancing_weights(prior, config.loss.lambda);
-    let center_values = center_tensor(centers, device);
+    let class_weights = bins::rebalancing_weights(&smoothed(prior, centers, config.loss.prior_sigma), config.loss.lambda);
+    let features = config.loss.feature.as_ref().map(|config| perceptual::open(config, device)).transpose()?;
+    let view = View { config, centers: center_tensor(centers, device), features: features.as_deref() };
     let workers = Workers::new(config.workers)?;
     let mut chunks = Prefetch::start(Arc::new(lanes), progress.position.step, loader_threads(config.workers), CHUNKS_AHEAD)?;
     let mut log = fs::OpenOptions::new().create(true).append(true).open(run.join("metrics.jsonl")).context("open metrics.jsonl")?;
@@ -201,21 +208,17 @@ fn go_on(
         ensure!(chunk.number == step, "the loader gave chunk {} at step {step}", chunk.number);
         let rate = learning_rate(&config.schedule, step, config.steps);
         let (net, states) = (&progress.net, &progress.states);
-        let shares = workers.map(|worker, count| {
-            // Leaves of its own: on shared ones the autodiff graphs would merge, and the workers would wait for each other's lock.
-            let net = &net.clone().fork(device);
+        let looks = workers.map(|worker, count| {
             let lanes = share_of(config.data.lanes, worker, count);
             let batch = Batch::new(&chunk, lanes.clone(), config, centers, &class_weights, device);
             let states = states.iter().map(|state| state.clone().narrow(0, lanes.start, lanes.len())).collect();
-            let (raw, states) = net.forward_clip(batch.lightness, states, &batch.keep);
-            let found = losses(&Prediction::read(raw, config.output, &center_values), &batch.target, batch.moving, &config.loss);
-            let value = |tensor: &Tensor<1>| tensor.clone().into_scalar::<f32>();
-            let values = Values { loss: value(&found.total), parts: found.parts.iter().map(|(name, part)| (*name, value(part))).collect() };
-            let gradients = GradientsParams::from_grads(found.total.backward(), net);
-            // Truncated back-propagation: the next chunk goes on from these values, not through them.
-            Share { values, gradients, states: states.into_iter().map(Tensor::detach).collect(), lanes: lanes.len() }
+            // Leaves of its own: on shared ones the autodiff graphs would merge, and the workers would wait for each other's lock.
+            Look::new(net.clone().fork(device), batch, states, &lanes, &view, step)
         });
-        let Share { values, mut gradients, states, .. } = joined(net, shares);
+        let Share { values, mut gradients, states, .. } = match (&config.adversarial, &mut progress.adversary) {
+            (Some(config), Some(adversary)) => adversary::learn(net, adversary, looks, step, config, &workers, device)?,
+            _ => joined(net, workers.map_each(looks, Look::learn)),
+        };
         progress.states = states;
         let norm = clip_gradients(&progress.net, &mut gradients, config.gradient_norm_max);
         ensure!(
@@ -289,7 +292,7 @@ fn validation_loss(
         let batch = Batch::new(&lanes.chunk(number), 0..config.data.lanes, &config, centers, class_weights, device);
         let states = config.net.zero_states(config.data.lanes, config.data.height, config.data.width, device);
         let (raw, _) = net.forward_clip(batch.lightness, states, &batch.keep);
-        let prediction = Prediction::read(raw, config.output, &center_values);
+        let prediction = Prediction::read(raw, config.output, &center_values, &batch.target.lightness);
         sum += losses(&prediction, &batch.target, batch.moving, &config.loss).total.into_scalar::<f32>();
     }
     Ok(sum / VALIDATION_CHUNKS as f32)

@@ -23,14 +23,18 @@ impl Workers {
 
     /// Runs `work(worker, count)` on every worker at once.
     pub(super) fn map<T: Send>(&self, work: impl Fn(usize, usize) -> T + Sync) -> Vec<T> {
+        let count = self.0.len().max(1);
+        self.map_each((0..count).collect(), |worker| work(worker, count))
+    }
+
+    /// Runs `work` on every worker at once, each on one of `items`, which [`map`](Self::map) has given: each worker gets its own back.
+    pub(super) fn map_each<I: Send, T: Send>(&self, items: Vec<I>, work: impl Fn(I) -> T + Sync) -> Vec<T> {
         if self.0.is_empty() {
-            return vec![work(0, 1)];
+            return items.into_iter().map(work).collect();
         }
-        let count = self.0.len();
         let work = &work;
         std::thread::scope(|scope| {
-            let running: Vec<_> =
-                self.0.iter().enumerate().map(|(worker, pool)| scope.spawn(move || pool.install(|| work(worker, count)))).collect();
+            let running: Vec<_> = self.0.iter().zip(items).map(|(pool, item)| scope.spawn(move || pool.install(|| work(item)))).collect();
             running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         })
     }

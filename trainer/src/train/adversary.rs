@@ -1,0 +1,268 @@
+//! A step of adversarial training: the critic learns from true and colored pictures, then the generator from the critic.
+
+use anyhow::ensure;
+use burn::module::Module;
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::{Device, Tensor};
+
+use super::gradients::{Share, add_gradients, joined};
+use super::look::Look;
+use super::workers::Workers;
+use crate::checkpoint::Adversary;
+use crate::losses::adversarial::{AdversarialConfig, Phase, critic_channels, critic_loss, deceiving_loss, seen_by_critic};
+use crate::nets::discriminator::Critic;
+use crate::nets::{Network, OutputKind};
+
+/// A critic with random weights and an optimizer that has seen nothing.
+pub(super) fn fresh(config: &AdversarialConfig, output: OutputKind, device: &Device) -> Adversary {
+    let critic = Critic::new(&config.critic, critic_channels(output), device);
+    // Touches every weight in field order, as the network's are.
+    let _ = critic.valid();
+    // Without decay, AdamW is Adam.
+    let optimizer = AdamWConfig::new().with_beta_1(config.beta_1).with_beta_2(config.beta_2).with_epsilon(1e-8).with_weight_decay(0.0);
+    Adversary { critic, optimizer: optimizer.init() }
+}
+
+/// Lets the critic learn from `looks`, and says what the generator would learn from the critic that has learned: nothing in a phase, or against a critic,
+/// that has it stand still.
+///
+/// # Errors
+/// If the critic's loss is not a finite number.
+pub(super) fn learn(
+    net: &Network,
+    adversary: &mut Adversary,
+    looks: Vec<Look>,
+    step: u64,
+    config: &AdversarialConfig,
+    workers: &Workers,
+    device: &Device,
+) -> anyhow::Result<Share> {
+    let phase = config.phase(step);
+    if phase == Phase::GeneratorAlone {
+        return Ok(joined(net, workers.map_each(looks, Look::learn)));
+    }
+    let critic = &adversary.critic;
+    let (looks, judged): (Vec<_>, Vec<_>) =
+        workers.map_each(looks, |look| judge(critic.clone().fork(device), look, config)).into_iter().unzip();
+    let lanes: usize = looks.iter().map(|look| look.lanes).sum();
+    let (mut loss, mut gradients) = (0.0, GradientsParams::new());
+    for (look, (value, mut more)) in looks.iter().zip(judged) {
+        let part = look.lanes as f32 / lanes as f32;
+        loss += value * part;
+        add_gradients(critic, &mut gradients, &mut more, part);
+    }
+    ensure!(
+        loss.is_finite(),
+        "step {step}: the critic's loss is {loss}; lower adversarial.learning_rate and resume from the last checkpoint"
+    );
+    adversary.critic = adversary.optimizer.step(config.rate(phase), adversary.critic.clone(), gradients);
+    let mut share = if config.generator_learns(phase, loss) {
+        // A constant to the generator: nothing flows into its weights.
+        let critic = &adversary.critic.clone().no_grad();
+        joined(net, workers.map_each(looks, |look| deceive(critic, look, config).learn()))
+    } else {
+        joined(net, workers.map_each(looks, Look::pass))
+    };
+    share.values.parts.insert("critic", loss);
+    Ok(share)
+}
+
+/// The critic's loss on one worker's pictures, and its gradients.
+fn judge(critic: Critic, look: Look, config: &AdversarialConfig) -> (Look, (f32, GradientsParams)) {
+    let (target, prediction) = (&look.batch.target, &look.prediction);
+    let seen = |values: Tensor<4>| seen_by_critic(target.lightness.clone(), values, prediction.kind);
+    // Detached: nothing flows into the generator.
+    let on_colored = critic.forward(seen(prediction.values.clone().detach()));
+    let loss = critic_loss(critic.forward(seen(target.values(prediction.kind))), on_colored, config.label_smoothing);
+    let value = loss.clone().into_scalar::<f32>();
+    let gradients = GradientsParams::from_grads(loss.backward(), &critic);
+    (look, (value, gradients))
+}
+
+/// Adds to the generator's losses that its pictures should pass for true ones.
+fn deceive(critic: &Critic, mut look: Look, config: &AdversarialConfig) -> Look {
+    let prediction = &look.prediction;
+    let seen = seen_by_critic(look.batch.target.lightness.clone(), prediction.values.clone(), prediction.kind);
+    look.found.add("adversarial", deceiving_loss(critic.forward(seen)), config.weight);
+    look
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use std::ops::Range;
+
+    use burn::module::{Flag, ModuleMapper, ModuleVisitor, Param};
+
+    use super::super::batch::Batch;
+    use super::super::look::View;
+    use super::super::workers::share_of;
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::data::lanes::{Chunk, LaneConfig};
+    use crate::losses::center_tensor;
+    use crate::nets::discriminator::CriticConfig;
+    use crate::nets::test_nets;
+
+    const LANES: usize = 4;
+    const SIDE: usize = 64;
+
+    fn config(workers: usize) -> RunConfig {
+        let adversarial = AdversarialConfig {
+            critic: CriticConfig::Patch30 { width: 8 },
+            generator_steps: 1,
+            critic_steps: 1,
+            weight: 3.0,
+            ..AdversarialConfig::default()
+        };
+        let mut config = RunConfig {
+            workers,
+            output: OutputKind::Ab,
+            net: test_nets::small(0),
+            adversarial: Some(adversarial),
+            data: LaneConfig { lanes: LANES, chunk_frames: 1, width: SIDE, height: SIDE, ..LaneConfig::default() },
+            ..RunConfig::default()
+        };
+        // Nothing but the critic to learn from.
+        config.loss.mean_weight = 0.0;
+        config.check().unwrap();
+        config
+    }
+
+    /// A network whose normalizations go by their statistics and not by the batch's: no lane sees another.
+    fn network(config: &RunConfig) -> Network {
+        struct Still;
+        impl ModuleMapper for Still {
+            fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+                flag.map(|_| Flag::new(false))
+            }
+        }
+        let device = device();
+        device.seed(3);
+        Network::new(&config.net, 2, &device).map(&mut Still)
+    }
+
+    fn device() -> Device {
+        Device::flex().autodiff()
+    }
+
+    fn values(module: &impl Module) -> Vec<f32> {
+        struct Read(Vec<f32>);
+        impl ModuleVisitor for Read {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.extend(param.val().into_data().try_into_vec::<f32>().unwrap());
+            }
+        }
+        let mut read = Read(Vec::new());
+        module.visit(&mut read);
+        read.0
+    }
+
+    fn gradients(net: &Network, share: &Share) -> Vec<Vec<f32>> {
+        struct Read<'a>(&'a GradientsParams, Vec<Vec<f32>>);
+        impl ModuleVisitor for Read<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.1.extend(self.0.get::<D>(param.id).map(|gradient| gradient.into_data().try_into_vec::<f32>().unwrap()));
+            }
+        }
+        let mut read = Read(&share.gradients, Vec::new());
+        net.visit(&mut read);
+        read.1
+    }
+
+    /// How many weights of `net` there are, and of how many there is a gradient that is not 0 throughout.
+    fn learning(net: &Network, gradients: &GradientsParams) -> [usize; 2] {
+        struct Count<'a>(&'a GradientsParams, [usize; 2]);
+        impl ModuleVisitor for Count<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.1[0] += usize::from(param.val().is_require_grad());
+                let learns = |gradient: Tensor<D>| gradient.abs().sum().into_scalar::<f32>() > 0.0;
+                self.1[1] += usize::from(self.0.get::<D>(param.id).is_some_and(learns));
+            }
+        }
+        let mut count = Count(gradients, [0, 0]);
+        net.visit(&mut count);
+        count.1
+    }
+
+    /// What step `step` gives to which network, and the critic before and behind it.
+    fn after(step: u64, config: &RunConfig) -> (Share, Network, [Vec<f32>; 2]) {
+        let adversarial = config.adversarial.as_ref().unwrap();
+        let device = device();
+        device.seed(5);
+        let net = network(config);
+        let mut adversary = fresh(adversarial, config.output, &device);
+        let before = values(&adversary.critic);
+        let wave = |size: usize, scale: f32| (0..LANES * size).map(|i| scale * (i as f32 / 7.3).sin()).collect::<Vec<f32>>();
+        let chunk = Chunk {
+            number: step,
+            lightness: wave(SIDE * SIDE, 0.4),
+            ab: wave(SIDE * SIDE / 8, 40.0),
+            reset: vec![true; LANES],
+            flow: None,
+        };
+        let centers = config.centers().unwrap();
+        let weights = vec![1.0; centers.len()];
+        let view = View { config, centers: center_tensor(centers, &device), features: None };
+        let workers = Workers::new(config.workers).unwrap();
+        let looks = workers.map(|worker, count| {
+            let lanes: Range<usize> = share_of(LANES, worker, count);
+            let batch = Batch::new(&chunk, lanes.clone(), config, centers, &weights, &device);
+            let states = config.net.zero_states(lanes.len(), SIDE, SIDE, &device);
+            Look::new(net.clone().fork(&device), batch, states, &lanes, &view, step)
+        });
+        let share = learn(&net, &mut adversary, looks, step, adversarial, &workers, &device).unwrap();
+        let behind = values(&adversary.critic);
+        (share, net, [before, behind])
+    }
+
+    #[test]
+    fn each_side_learns_in_its_phase_and_from_its_own_loss_only() {
+        let config = config(1);
+        // The generator alone: nobody to deceive, and no other loss here.
+        let (share, net, [before, behind]) = after(0, &config);
+        assert_eq!(before, behind);
+        assert!(!share.values.parts.contains_key("critic") && !share.values.parts.contains_key("adversarial"));
+        assert_eq!(learning(&net, &share.gradients)[1], 0);
+        // The critic alone.
+        let (share, net, [before, alone]) = after(1, &config);
+        assert_ne!(before, alone);
+        assert_eq!(learning(&net, &share.gradients)[1], 0);
+        assert!(share.values.parts.contains_key("critic") && !share.values.parts.contains_key("adversarial"));
+        // Both: the critic's step is the one it makes alone, so the generator's loss leaves it as it is; and the generator's every weight learns.
+        let (share, net, [_, behind]) = after(2, &config);
+        assert_eq!(behind, alone);
+        let [weights, learning] = learning(&net, &share.gradients);
+        // All but the four that look at a memory that is empty yet.
+        assert!(learning > 20 && learning + 4 >= weights, "{learning} of {weights} weights learn");
+        assert!((share.values.loss - 3.0 * share.values.parts["adversarial"]).abs() < 1e-5, "{:?}", share.values);
+    }
+
+    #[test]
+    fn two_workers_teach_the_critic_and_the_generator_what_one_does() {
+        let (one, net_of_one, [_, critic_of_one]) = after(2, &config(1));
+        let (two, net_of_two, [_, critic_of_two]) = after(2, &config(2));
+        for part in ["critic", "adversarial"] {
+            assert!((one.values.parts[part] - two.values.parts[part]).abs() < 1e-5, "{part}: {:?}, {:?}", one.values, two.values);
+        }
+        // The first step of Adam is a sign: where a gradient is nearly 0, rounding may turn it.
+        let differing = critic_of_one.iter().zip(&critic_of_two).filter(|(a, b)| (**a - **b).abs() > 1e-5).count();
+        assert!(differing * 100 < critic_of_one.len(), "{differing} of {} weights differ", critic_of_one.len());
+        for (one, two) in gradients(&net_of_one, &one).iter().zip(gradients(&net_of_two, &two)) {
+            let size = one.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            let error = one.iter().zip(two).map(|(one, two)| (one - two).abs()).fold(0.0_f32, f32::max);
+            assert!(error <= 0.02 * size + 1e-7, "{error} of {size}");
+        }
+        assert_eq!(one.states.iter().map(Tensor::dims).collect::<Vec<_>>(), two.states.iter().map(Tensor::dims).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_critic_that_is_fooled_keeps_the_generator_waiting() {
+        let mut config = config(1);
+        config.adversarial.as_mut().unwrap().generator_threshold = Some(0.1);
+        let (share, net, [before, behind]) = after(2, &config);
+        assert!(share.values.parts["critic"] > 0.1);
+        assert_ne!(before, behind);
+        assert_eq!(learning(&net, &share.gradients)[1], 0);
+    }
+}

@@ -1,0 +1,100 @@
+//! What one worker makes of its lanes of a chunk: the forward pass, the losses, and the gradients.
+
+use std::ops::Range;
+
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+
+use super::batch::Batch;
+use super::gradients::Share;
+use super::log::Values;
+use crate::config::RunConfig;
+use crate::losses::agreement::{AgreementConfig, Transform, disagreement, noise};
+use crate::losses::features::{FeatureNet, feature_distance};
+use crate::losses::warp::warp_difference;
+use crate::losses::{Losses, Prediction, losses};
+use crate::nets::{Network, States};
+
+/// What all workers share, beside the weights.
+pub(super) struct View<'a> {
+    pub(super) config: &'a RunConfig,
+    /// As [`Prediction::read`] takes it.
+    pub(super) centers: Tensor<3>,
+    /// What looks for the feature loss.
+    pub(super) features: Option<&'a dyn FeatureNet>,
+}
+
+/// A forward pass and its losses, before anything has learned from it.
+pub(super) struct Look {
+    /// The worker's own leaves of the weights.
+    net: Network,
+    pub(super) batch: Batch,
+    pub(super) prediction: Prediction,
+    /// All but the adversarial one.
+    pub(super) found: Losses,
+    /// After the last frame.
+    states: States,
+    pub(super) lanes: usize,
+}
+
+impl Look {
+    /// Runs `net` over the `lanes` of step `step`.
+    pub(super) fn new(net: Network, mut batch: Batch, states: States, lanes: &Range<usize>, view: &View<'_>, step: u64) -> Self {
+        let config = &view.config.loss;
+        let clean = batch.lightness.clone();
+        if let Some(agreement) = &config.agreement {
+            batch.lightness = clean.clone() + draw(agreement, &clean, lanes, view.config, step, 0);
+        }
+        let (raw, next) = net.forward_clip(batch.lightness.clone(), states.clone(), &batch.keep);
+        let prediction = Prediction::read(raw, view.config.output, &view.centers, &batch.target.lightness);
+        let mut found = losses(&prediction, &batch.target, batch.moving.clone(), config);
+        if let (Some(feature), Some(features)) = (&config.feature, view.features) {
+            let rgb = prediction.rgb(&batch.target.lightness);
+            found.add("feature", feature_distance(features, rgb, batch.target.rgb(), &feature.layers), feature.weight);
+        }
+        if let (Some(warp), Some(motion)) = (&config.warp, &batch.motion) {
+            let lightness = batch.target.lightness.clone();
+            found.add("warp", warp_difference(prediction.ab.clone() / 10.0, lightness, motion, warp.mask_steepness), warp.weight);
+        }
+        if let Some(agreement) = &config.agreement {
+            let transform = Transform::draw(agreement, view.config.seed, step);
+            let output = prediction.ab.dims();
+            let moved = |x: Tensor<4>| {
+                let scale = x.dims()[2] as f32 / output[2] as f32;
+                transform.apply(x, scale)
+            };
+            let second = moved(clean.clone() + draw(agreement, &clean, lanes, view.config, step, 1));
+            let (raw, _) = net.forward_clip(second, states.into_iter().map(moved).collect(), &batch.keep);
+            let second = Prediction::read(raw, view.config.output, &view.centers, &moved(batch.target.lightness.clone()));
+            found.add("agreement", disagreement(prediction.ab.clone() / 10.0, second.ab / 10.0, transform), agreement.weight);
+        }
+        // Truncated back-propagation: the next chunk goes on from these values, not through them.
+        let states = next.into_iter().map(Tensor::detach).collect();
+        Self { net, batch, prediction, found, states, lanes: lanes.len() }
+    }
+
+    /// The gradients of the losses.
+    pub(super) fn learn(self) -> Share {
+        let values = self.values();
+        let gradients = GradientsParams::from_grads(self.found.total.backward(), &self.net);
+        Share { values, gradients, states: self.states, lanes: self.lanes }
+    }
+
+    /// No gradients: the network stands still.
+    pub(super) fn pass(self) -> Share {
+        Share { values: self.values(), gradients: GradientsParams::new(), states: self.states, lanes: self.lanes }
+    }
+
+    fn values(&self) -> Values {
+        let value = |tensor: &Tensor<1>| tensor.clone().into_scalar::<f32>();
+        Values { loss: value(&self.found.total), parts: self.found.parts.iter().map(|(name, part)| (*name, value(part))).collect() }
+    }
+}
+
+/// The noise of one of the two looks.
+fn draw(agreement: &AgreementConfig, like: &Tensor<4>, lanes: &Range<usize>, config: &RunConfig, step: u64, draw: u64) -> Tensor<4> {
+    if agreement.noise == 0.0 {
+        return Tensor::zeros([1, 1, 1, 1], &like.device());
+    }
+    noise(like, config.data.chunk_frames, lanes.start, agreement.noise, config.seed, step, draw)
+}

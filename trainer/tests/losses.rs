@@ -1,0 +1,319 @@
+//! Every configuration in `configs/losses`, made tiny, through a training on made-up pictures: what it asks for falls, and a run that was interrupted
+//! goes on as if it had not been.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use autochrome_trainer::checkpoint::load_weights;
+use autochrome_trainer::config::RunConfig;
+use autochrome_trainer::data::pack::{PackConfig, PackInput, pack};
+use autochrome_trainer::data::split::{Split, split_of};
+use autochrome_trainer::losses::adversarial::{AdversarialConfig, critic_channels};
+use autochrome_trainer::losses::features::{FeatureConfig, FeatureNetKind};
+use autochrome_trainer::losses::regression::{Distance, RegressionConfig};
+use autochrome_trainer::nets::OutputKind;
+use autochrome_trainer::nets::discriminator::{Critic, CriticConfig};
+use autochrome_trainer::train;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+use serde_json::Value;
+
+/// A test for each configuration, so that they run side by side: which part of the loss falls, and to what share of its beginning.
+macro_rules! configurations {
+    ($($test:ident = $name:literal: $part:literal to $share:literal,)+) => {
+        const NAMES: &[&str] = &[$($name),+];
+        $(
+            #[test]
+            fn $test() {
+                let lines = trained(&tiny($name));
+                let part: Vec<f64> = lines.iter().map(|line| line[$part].as_f64().unwrap()).collect();
+                let (first, last) = (part[0], part[part.len() - 1]);
+                assert!(last < $share * first, "{}: {part:?}", $part);
+            }
+        )+
+    };
+}
+
+configurations! {
+    mse = "mse": "regression" to 0.8,
+    l1 = "l1": "regression" to 0.9,
+    huber = "huber": "regression" to 0.9,
+    rebalanced = "rebalanced": "cross_entropy" to 0.9,
+    colorfulness = "colorfulness": "colorfulness" to 0.9,
+    feature = "feature": "feature" to 0.97,
+    warp_consistency = "warp-consistency": "cross_entropy" to 0.9,
+    transform_invariance = "transform-invariance": "cross_entropy" to 0.9,
+    noise_agreement = "noise-agreement": "cross_entropy" to 0.9,
+    pix2pix = "pix2pix": "regression" to 0.95,
+    small_gan = "small-gan": "regression" to 0.95,
+    mse_gan_video = "mse-gan-video": "regression" to 0.95,
+    nogan = "nogan": "regression" to 0.95,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/losses")
+}
+
+#[test]
+fn no_configuration_goes_without_a_test_or_by_another_name() {
+    let found: BTreeSet<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".toml").unwrap().to_owned())
+        .collect();
+    assert_eq!(found, NAMES.iter().map(|name| (*name).to_owned()).collect());
+    for name in NAMES {
+        assert_eq!(&RunConfig::read(&folder().join(name).with_extension("toml")).unwrap().name, name);
+    }
+}
+
+/// A configuration, with a small network on small pictures for a short time.
+fn tiny(name: &str) -> RunConfig {
+    let text = std::fs::read_to_string(folder().join(name).with_extension("toml")).unwrap();
+    let mut table: toml::Table = toml::from_str(&text).unwrap();
+    let net = table["net"].as_table_mut().unwrap();
+    let small: toml::Table = match net["kind"].as_str().unwrap() {
+        "pix2pix" => toml::from_str("widths = [4, 6, 8, 8]").unwrap(),
+        _ => toml::from_str("widths = [4, 6, 8, 12]\ndeep_blocks = 1\nhead_width = 8").unwrap(),
+    };
+    net.extend(small);
+    let mut config: RunConfig = toml::from_str(&toml::to_string(&table).unwrap()).unwrap();
+    config.steps = 60;
+    (config.log_every, config.checkpoint_every, config.evaluate_every) = (5, 30, 1000);
+    (config.schedule.peak, config.schedule.warmup_steps) = (1e-2, 4);
+    config.input_size = [64, 32];
+    let side = if config.adversarial.is_some() { 32 * config.data.output_stride } else { 48 };
+    (config.data.lanes, config.data.width, config.data.height, config.data.chunks_per_item) = (2, side, side, 2);
+    config.data.clip_share = 0.0;
+    if let Some(AdversarialConfig { critic, generator_steps, critic_steps, .. }) = &mut config.adversarial {
+        let (CriticConfig::Patch70 { width } | CriticConfig::Patch30 { width } | CriticConfig::Nogan { width }) = critic;
+        *width = 8;
+        if *generator_steps > 0 {
+            (*generator_steps, *critic_steps) = (20, 20);
+        }
+    }
+    config.check().unwrap();
+    config
+}
+
+/// A packed set of smooth colored pictures, made once for all tests.
+fn packed() -> &'static Path {
+    static PACK: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = PACK.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = folder.path().join("photos");
+        std::fs::create_dir(&photos).unwrap();
+        let mut wanted = [(Split::Train, 3), (Split::Validation, 2)];
+        for index in 0_u32.. {
+            let name = format!("picture_{index}.png");
+            let Some((_, left)) = wanted.iter_mut().find(|(split, left)| *split == split_of(&name) && *left > 0) else { continue };
+            *left -= 1;
+            let hue = index as f32;
+            let picture = image::RgbImage::from_fn(64, 48, |x, y| {
+                let wave = |phase: f32| (127.0 + 100.0 * (x as f32 / 20.0 + y as f32 / 15.0 * phase + hue * phase).sin()) as u8;
+                image::Rgb([wave(1.0), wave(1.7), wave(2.3)])
+            });
+            picture.save(photos.join(name)).unwrap();
+            if wanted.iter().all(|(_, left)| *left == 0) {
+                break;
+            }
+        }
+        let inputs = vec![PackInput::detect(&photos).unwrap()];
+        pack(&PackConfig { inputs, out: folder.path().join("pack"), short_side: 48, ..PackConfig::default() }, &mut |_, _| {}).unwrap();
+        folder
+    });
+    // The folder is left to the system: statics are not dropped.
+    Box::leak(folder.path().join("pack").into_boxed_path())
+}
+
+/// Lets a run end behind the line of the log about step `until`.
+struct Until<'a> {
+    until: u64,
+    stop: &'a AtomicBool,
+}
+
+impl train::Watcher for Until<'_> {
+    fn steps(&mut self, metrics: &train::StepMetrics, _steps_total: u64) {
+        self.stop.store(metrics.step >= self.until, Ordering::Relaxed);
+    }
+
+    fn evaluated(&mut self, _metrics: &train::EvaluationMetrics) {}
+
+    fn say(&mut self, _line: &str) {}
+}
+
+/// The lines about steps, without how fast they were.
+fn lines(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|line| line.get("loss").is_some());
+    lines
+        .map(|mut line| {
+            line.as_object_mut().unwrap().retain(|key, _| !key.ends_with("_s") && key != "waited_share");
+            line
+        })
+        .collect()
+}
+
+/// Trains to the end and gives the lines about steps.
+fn trained(config: &RunConfig) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    run_until(&run, config, u64::MAX);
+    lines(&run)
+}
+
+fn run_until(run: &Path, config: &RunConfig, until: u64) {
+    let stop = AtomicBool::new(false);
+    train::start(run, config, packed(), &device(), &stop, &mut Until { until, stop: &stop }).unwrap();
+}
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+/// The weights and statistics of the network, its average and the critic in a checkpoint.
+fn weights(run: &Path, config: &RunConfig, step: u64) -> [Vec<f32>; 3] {
+    let file = |name: &str| train::checkpoints(run).join(format!("{step:08}")).join(name);
+    let device = Device::flex();
+    let net = |name: &str| values(&load_weights(config.fresh_network(&device).unwrap(), &file(name)).unwrap());
+    let critic = Critic::new(&config.adversarial.as_ref().unwrap().critic, critic_channels(config.output), &device);
+    [net("weights.bpk"), net("average.bpk"), values(&load_weights(critic, &file("critic.bpk")).unwrap())]
+}
+
+fn values(module: &impl Module) -> Vec<f32> {
+    struct Read(Vec<f32>);
+    impl ModuleVisitor for Read {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.extend(param.val().into_data().try_into_vec::<f32>().unwrap());
+        }
+    }
+    let mut read = Read(Vec::new());
+    module.visit(&mut read);
+    read.0
+}
+
+/// A run that is interrupted behind step `until` goes on as if it had not been; with a second look in each step.
+fn goes_on(name: &str, until: u64) {
+    let mut config = tiny(name);
+    config.loss.agreement = tiny("noise-agreement").loss.agreement;
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    run_until(&whole, &config, u64::MAX);
+    run_until(&parts, &config, until);
+    assert_eq!(lines(&parts).len() as u64, until / 5, "it was not interrupted");
+    let stop = AtomicBool::new(false);
+    train::resume(&parts, None, &device(), &stop, &mut Until { until: u64::MAX, stop: &stop }).unwrap();
+    assert_eq!(lines(&parts), lines(&whole));
+    assert!(weights(&parts, &config, 60) == weights(&whole, &config, 60), "the weights differ");
+}
+
+#[test]
+fn an_interrupted_run_goes_on_where_both_learn_in_each_step() {
+    goes_on("pix2pix", 25);
+}
+
+#[test]
+fn an_interrupted_run_goes_on_where_the_critic_learns_alone() {
+    goes_on("nogan", 30);
+}
+
+#[test]
+fn an_interrupted_run_goes_on_where_the_generator_waits_for_the_critic() {
+    goes_on("nogan", 50);
+}
+
+#[test]
+fn nogan_lets_the_critic_learn_alone_and_then_both() {
+    let lines = trained(&tiny("nogan"));
+    let with =
+        |part: &str| lines.iter().filter(|line| line.get(part).is_some()).map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(with("critic"), [25, 30, 35, 40, 45, 50, 55, 60], "the critic learns from step 20 on");
+    assert!(
+        with("adversarial").first().is_none_or(|&step| step > 40),
+        "nobody is to be deceived before step 40: {:?}",
+        with("adversarial")
+    );
+    let critic: Vec<f64> = lines.iter().filter_map(|line| line["critic"].as_f64()).collect();
+    assert!(critic[3] < critic[0] && critic[7] < 0.65, "the critic learns nothing: {critic:?}");
+    assert!(!with("adversarial").is_empty(), "the critic is good enough, and still the generator does not learn from it: {critic:?}");
+}
+
+#[test]
+fn pix2pix_learns_on_both_sides_in_each_step() {
+    for line in trained(&tiny("pix2pix")) {
+        assert!(line["critic"].as_f64().unwrap() > 0.0 && line["adversarial"].as_f64().unwrap() > 0.0, "{line}");
+    }
+}
+
+/// Two runs that differ in nothing but a term's weight: it ends lower where it counts.
+fn falls_where_it_is_asked_for(name: &str, part: &str) {
+    let at_end = |weight: f32| {
+        let mut config = tiny(name);
+        config.loss.agreement.as_mut().into_iter().for_each(|agreement| agreement.weight *= weight);
+        config.loss.warp.as_mut().into_iter().for_each(|warp| warp.weight *= weight);
+        let lines = trained(&config);
+        lines[lines.len() - 3..].iter().map(|line| line[part].as_f64().unwrap()).sum::<f64>()
+    };
+    let (asked, ignored) = (at_end(3.0), at_end(0.0));
+    assert!(asked < 0.8 * ignored, "{asked} asked for, {ignored} ignored");
+}
+
+#[test]
+fn looks_that_are_shifted_and_mirrored_come_to_agree() {
+    falls_where_it_is_asked_for("transform-invariance", "agreement");
+}
+
+#[test]
+fn looks_with_other_noise_come_to_agree() {
+    falls_where_it_is_asked_for("noise-agreement", "agreement");
+}
+
+#[test]
+fn what_moves_comes_to_keep_its_color() {
+    falls_where_it_is_asked_for("warp-consistency", "warp");
+}
+
+#[test]
+fn rgb_and_chroma_networks_learn_too() {
+    for output in [OutputKind::Rgb, OutputKind::Uv] {
+        let mut config = tiny("l1");
+        config.output = output;
+        config.loss.regression = Some(RegressionConfig { distance: Distance::L1, weight: 1.0, corner: 1.0 });
+        config.loss.colorfulness_weight = 0.1;
+        config.loss.feature = Some(FeatureConfig { weight: 0.1, ..FeatureConfig::default() });
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        // Ended in front of the last step, behind which it would be evaluated as a model file.
+        run_until(&run, &config, 55);
+        let part: Vec<f64> = lines(&run).iter().map(|line| line["regression"].as_f64().unwrap()).collect();
+        assert!(part[part.len() - 1] < 0.8 * part[0], "{output:?}: {part:?}");
+    }
+}
+
+#[test]
+fn what_cannot_go_together_is_refused_before_anything_is_written() {
+    type Mistake = fn(&mut RunConfig);
+    let mistakes: [(Mistake, &str); 6] = [
+        (|config| config.loss.warp = tiny("warp-consistency").loss.warp, "data.flow"),
+        (|config| config.data.width = 32, "needs at least 32"),
+        (|config| config.adversarial.as_mut().unwrap().label_smoothing = 1.5, "label_smoothing 1.5"),
+        (|config| config.loss.agreement = Some(Default::default()), "both looks would be the same"),
+        (|config| config.loss.colorfulness_weight = -1.0, "colorfulness_weight is -1"),
+        (
+            |config| config.loss.feature = Some(FeatureConfig { net: FeatureNetKind::Vgg16, ..FeatureConfig::default() }),
+            "loss.feature.weights",
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (mistake, said) in mistakes {
+        let mut config = tiny("pix2pix");
+        mistake(&mut config);
+        let run = folder.path().join("run");
+        let stop = AtomicBool::new(false);
+        let error = train::start(&run, &config, packed(), &device(), &stop, &mut Until { until: 5, stop: &stop }).unwrap_err();
+        assert!(format!("{error:#}").contains(said), "{error:#}");
+        assert!(!run.exists(), "{said}: a run was begun");
+    }
+}
