@@ -44,8 +44,8 @@ pub fn quantize(float: &ModelProto, ranges: &Ranges) -> anyhow::Result<ModelProt
             }
         }
         if node.op_type == "Clip" {
-            let range = parameters.get(&node.output[0]);
-            relax_clip(graph, &mut node, range)?;
+            let behind = parameters.get(&node.output[0]).copied();
+            relax_clip(graph, &mut node, behind)?;
         }
         if is_conv {
             let scale = parameters.get(node.input[0].trim_end_matches(DEQUANTIZED)).context("a convolution's input has no range")?.0;
@@ -71,10 +71,10 @@ fn dequantized(name: &str) -> String {
 }
 
 /// Turns a Clip from 0 into the ReLU that runtimes know best, where the quantization behind it cuts off no later than the Clip does.
-fn relax_clip(graph: &mut GraphProto, clip: &mut NodeProto, parameters: Option<&(f32, u8)>) -> anyhow::Result<()> {
-    let bound = |index: usize| tensor_floats(initializer(graph, &clip.input[index])?);
-    let (least, greatest) = (bound(1)?, bound(2)?);
-    if let (&[0.0], &[greatest], Some(&(scale, 0))) = (&least[..], &greatest[..], parameters)
+fn relax_clip(graph: &mut GraphProto, clip: &mut NodeProto, parameters: Option<(f32, u8)>) -> anyhow::Result<()> {
+    let bound = |graph: &GraphProto, index: usize| tensor_floats(initializer(graph, &clip.input[index])?);
+    let (least, greatest) = (bound(graph, 1)?, bound(graph, 2)?);
+    if let (&[0.0], &[greatest], Some((scale, 0))) = (&least[..], &greatest[..], parameters)
         && scale * 255.0 <= greatest * 1.0001
     {
         let bounds: Vec<String> = clip.input.drain(1..).collect();
