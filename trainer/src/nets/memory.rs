@@ -40,6 +40,13 @@ impl ConvGru {
         state.clone() + update * (candidate - state)
     }
 
+    /// T frames of x, \[T B, C, h, w\] and frame-major, none of which knows of another: as [`run`](Self::run) where every state is zeroed.
+    pub fn afresh(&self, x: Tensor<4>) -> Tensor<4> {
+        let channels = x.dims()[1];
+        let update = sigmoid(self.gates_x.forward(x.clone()).narrow(1, 0, channels));
+        update * self.candidate_x.forward(x).tanh()
+    }
+
     /// Runs T frames (x is \[T B, C, h, w\], frame-major) from `state` \[B, C, h, w\]. `keep` \[T\]\[B, 1, 1, 1\] zeroes a lane's state in front of a frame.
     pub fn run(&self, x: Tensor<4>, mut state: Tensor<4>, keep: &[Option<Tensor<4>>]) -> (Tensor<4>, Tensor<4>) {
         let lanes = state.dims()[0];

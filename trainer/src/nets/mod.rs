@@ -4,11 +4,23 @@
 //! A family is a struct of settings, a module, and a variant of [`NetConfig`] and of [`Network`]; what a run does with it, it does through
 //! those two.
 
+pub mod blocks;
+pub mod conv_lstm;
+pub mod feature_unet;
+pub mod fully_connected;
 pub mod initialization;
 pub mod layers;
 pub mod lite0_unet;
 pub mod memory;
+pub mod memory_unet;
+pub mod pix2pix;
+pub mod plain_unet;
 pub mod recurrent_unet;
+pub mod residual_encoder;
+pub mod resnet_unet;
+pub mod temporal_conv_unet;
+pub mod unet;
+pub mod zhang;
 
 use burn::module::Module;
 use burn::tensor::activation::sigmoid;
@@ -16,7 +28,16 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use lite0_unet::{Lite0UNet, Lite0UNetConfig};
+use feature_unet::{FeatureUNet, FeatureUNetConfig};
+use fully_connected::{FullyConnected, FullyConnectedConfig};
+use memory_unet::{MemoryUNet, MemoryUNetConfig};
+use pix2pix::{Pix2pix, Pix2pixConfig};
+use plain_unet::{PlainUNet, PlainUNetConfig};
 use recurrent_unet::{RecurrentUNet, RecurrentUNetConfig};
+use residual_encoder::{ResidualEncoder, ResidualEncoderConfig};
+use resnet_unet::{ResnetUNet, ResnetUNetConfig};
+use temporal_conv_unet::{TemporalConvUNet, TemporalConvUNetConfig};
+use zhang::{Zhang, ZhangConfig};
 
 /// The recurrent states, each \[B, C, h, w\] at a resolution of its own; none for a network without memory.
 pub type States = Vec<Tensor<4>>;
@@ -65,6 +86,24 @@ pub enum NetConfig {
     /// A pretrained encoder with that family's decoder.
     #[serde(rename = "lite0-unet")]
     Lite0Unet(Lite0UNetConfig),
+    /// See [`fully_connected`].
+    FullyConnected(FullyConnectedConfig),
+    /// See [`residual_encoder`].
+    ResidualEncoder(ResidualEncoderConfig),
+    /// See [`zhang`].
+    Zhang(ZhangConfig),
+    /// See [`plain_unet`].
+    PlainUnet(PlainUNetConfig),
+    /// See [`feature_unet`].
+    FeatureUnet(FeatureUNetConfig),
+    /// See [`memory_unet`].
+    MemoryUnet(MemoryUNetConfig),
+    /// See [`temporal_conv_unet`].
+    TemporalConvUnet(TemporalConvUNetConfig),
+    /// See [`resnet_unet`].
+    ResnetUnet(ResnetUNetConfig),
+    /// See [`pix2pix`].
+    Pix2pix(Pix2pixConfig),
 }
 
 impl Default for NetConfig {
@@ -82,6 +121,15 @@ impl NetConfig {
         match self {
             Self::RecurrentUnet(config) => config.check(),
             Self::Lite0Unet(config) => config.check(),
+            Self::FullyConnected(config) => config.check(),
+            Self::ResidualEncoder(config) => config.check(),
+            Self::Zhang(config) => config.check(),
+            Self::PlainUnet(config) => config.check(),
+            Self::FeatureUnet(config) => config.check(),
+            Self::MemoryUnet(config) => config.check(),
+            Self::TemporalConvUnet(config) => config.check(),
+            Self::ResnetUnet(config) => config.check(),
+            Self::Pix2pix(config) => config.check(),
         }
     }
 
@@ -90,6 +138,15 @@ impl NetConfig {
         match self {
             Self::RecurrentUnet(_) => 16,
             Self::Lite0Unet(config) => config.side_multiple(),
+            Self::FullyConnected(_) => 1,
+            Self::ResidualEncoder(_) => ResidualEncoderConfig::SIDE_MULTIPLE,
+            Self::Zhang(_) => ZhangConfig::SIDE_MULTIPLE,
+            Self::PlainUnet(config) => config.side_multiple(),
+            Self::FeatureUnet(config) => config.side_multiple(),
+            Self::MemoryUnet(config) => config.side_multiple(),
+            Self::TemporalConvUnet(config) => config.side_multiple(),
+            Self::ResnetUnet(_) => ResnetUNetConfig::SIDE_MULTIPLE,
+            Self::Pix2pix(config) => config.side_multiple(),
         }
     }
 
@@ -98,6 +155,23 @@ impl NetConfig {
         match self {
             Self::RecurrentUnet(_) => 4,
             Self::Lite0Unet(config) => config.output_stride(),
+            Self::FullyConnected(_) => 1,
+            Self::ResidualEncoder(config) => config.output_stride,
+            Self::Zhang(_) => ZhangConfig::OUTPUT_STRIDE,
+            Self::PlainUnet(config) => config.output_stride,
+            Self::FeatureUnet(config) => config.output_stride,
+            Self::MemoryUnet(config) => config.output_stride,
+            Self::TemporalConvUnet(config) => config.output_stride,
+            Self::ResnetUnet(config) => config.output_stride,
+            Self::Pix2pix(config) => config.output_stride,
+        }
+    }
+
+    /// The one input size, width and height, that the network takes, if it does not take all that are multiples.
+    pub fn only_size(&self) -> Option<[usize; 2]> {
+        match self {
+            Self::FullyConnected(config) => Some([config.width, config.height]),
+            _ => None,
         }
     }
 
@@ -106,6 +180,15 @@ impl NetConfig {
         match self {
             Self::RecurrentUnet(config) => config.state_shapes(height, width),
             Self::Lite0Unet(config) => config.state_shapes(height, width),
+            Self::MemoryUnet(config) => config.state_shapes(height, width),
+            Self::TemporalConvUnet(config) => config.state_shapes(height, width),
+            Self::FullyConnected(_)
+            | Self::ResidualEncoder(_)
+            | Self::Zhang(_)
+            | Self::PlainUnet(_)
+            | Self::FeatureUnet(_)
+            | Self::ResnetUnet(_)
+            | Self::Pix2pix(_) => Vec::new(),
         }
     }
 
@@ -122,6 +205,24 @@ pub enum Network {
     RecurrentUNet(RecurrentUNet),
     /// A pretrained encoder with that family's decoder.
     Lite0UNet(Lite0UNet),
+    /// See [`fully_connected`].
+    FullyConnected(FullyConnected),
+    /// See [`residual_encoder`].
+    ResidualEncoder(ResidualEncoder),
+    /// See [`zhang`].
+    Zhang(Zhang),
+    /// See [`plain_unet`].
+    PlainUNet(PlainUNet),
+    /// See [`feature_unet`].
+    FeatureUNet(FeatureUNet),
+    /// See [`memory_unet`].
+    MemoryUNet(MemoryUNet),
+    /// See [`temporal_conv_unet`].
+    TemporalConvUNet(TemporalConvUNet),
+    /// See [`resnet_unet`].
+    ResnetUNet(ResnetUNet),
+    /// See [`pix2pix`].
+    Pix2pix(Pix2pix),
 }
 
 impl Network {
@@ -130,6 +231,15 @@ impl Network {
         match config {
             NetConfig::RecurrentUnet(config) => Self::RecurrentUNet(RecurrentUNet::new(config, outputs, device)),
             NetConfig::Lite0Unet(config) => Self::Lite0UNet(Lite0UNet::new(config, outputs, device)),
+            NetConfig::FullyConnected(config) => Self::FullyConnected(FullyConnected::new(config, outputs, device)),
+            NetConfig::ResidualEncoder(config) => Self::ResidualEncoder(ResidualEncoder::new(config, outputs, device)),
+            NetConfig::Zhang(config) => Self::Zhang(Zhang::new(config, outputs, device)),
+            NetConfig::PlainUnet(config) => Self::PlainUNet(PlainUNet::new(config, outputs, device)),
+            NetConfig::FeatureUnet(config) => Self::FeatureUNet(FeatureUNet::new(config, outputs, device)),
+            NetConfig::MemoryUnet(config) => Self::MemoryUNet(MemoryUNet::new(config, outputs, device)),
+            NetConfig::TemporalConvUnet(config) => Self::TemporalConvUNet(TemporalConvUNet::new(config, outputs, device)),
+            NetConfig::ResnetUnet(config) => Self::ResnetUNet(ResnetUNet::new(config, outputs, device)),
+            NetConfig::Pix2pix(config) => Self::Pix2pix(Pix2pix::new(config, outputs, device)),
         }
     }
 
@@ -145,6 +255,15 @@ impl Network {
         match self {
             Self::RecurrentUNet(net) => net.forward_clip(lightness, states, keep),
             Self::Lite0UNet(net) => net.forward_clip(lightness, states, keep),
+            Self::MemoryUNet(net) => net.forward_clip(lightness, states, keep),
+            Self::TemporalConvUNet(net) => net.forward_clip(lightness, states, keep),
+            Self::FullyConnected(net) => (net.forward(lightness), states),
+            Self::ResidualEncoder(net) => (net.forward(lightness), states),
+            Self::Zhang(net) => (net.forward(lightness), states),
+            Self::PlainUNet(net) => (net.forward(lightness), states),
+            Self::FeatureUNet(net) => (net.forward(lightness), states),
+            Self::ResnetUNet(net) => (net.forward(lightness), states),
+            Self::Pix2pix(net) => (net.forward(lightness), states),
         }
     }
 }
