@@ -113,6 +113,9 @@ impl RunConfig {
         let sides = [self.data.width, self.data.height, self.input_size[0], self.input_size[1]];
         let (multiple, stride) = (self.net.side_multiple(), self.net.output_stride());
         ensure!(sides.iter().all(|s| *s > 0 && s % multiple == 0), "sizes {sides:?}: every side must be a multiple of {multiple}");
+        if let Some([width, height]) = self.net.only_size() {
+            ensure!(sides == [width, height, width, height], "sizes {sides:?}: this network takes pictures of {width} x {height} only");
+        }
         ensure!(self.data.output_stride == stride, "data.output_stride is {}; the network predicts at 1/{stride}", self.data.output_stride);
         ensure!(
             self.steps > 0 && self.log_every > 0 && self.checkpoint_every > 0 && self.evaluate_every > 0,

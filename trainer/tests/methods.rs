@@ -1,0 +1,299 @@
+//! Every configuration in `configs/methods`: what it says about itself, and its network, made tiny, through a whole training on made-up pictures.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+
+use autochrome_model::contract;
+use autochrome_trainer::config::RunConfig;
+use autochrome_trainer::data::lanes::LaneConfig;
+use autochrome_trainer::data::split::{Split, split_of};
+use autochrome_trainer::export::{Provenance, float_model, verify};
+use autochrome_trainer::nets::{NetConfig, Network, OutputKind, States};
+use autochrome_trainer::{checkpoint, train};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
+
+/// A test for each configuration, so that they run side by side.
+macro_rules! methods {
+    ($($test:ident = $name:literal,)+) => {
+        const NAMES: &[&str] = &[$($name),+];
+        $(
+            #[test]
+            fn $test() {
+                trains_resumes_and_exports($name);
+            }
+        )+
+    };
+}
+
+methods! {
+    batch_norm_unet_bins = "batch-norm-unet-bins",
+    batch_norm_unet_regression = "batch-norm-unet-regression",
+    feature_gru_unet_stateful_bins = "feature-gru-unet-stateful-bins",
+    feature_gru_unet_stateless_bins = "feature-gru-unet-stateless-bins",
+    feature_lstm_unet_stateful_bins = "feature-lstm-unet-stateful-bins",
+    feature_lstm_unet_stateful_regression = "feature-lstm-unet-stateful-regression",
+    feature_lstm_unet_stateless_bins = "feature-lstm-unet-stateless-bins",
+    feature_lstm_unet_stateless_regression = "feature-lstm-unet-stateless-regression",
+    feature_unet_bins = "feature-unet-bins",
+    feature_unet_regression = "feature-unet-regression",
+    fully_connected_regression = "fully-connected-regression",
+    gru_unet_stateful_bins = "gru-unet-stateful-bins",
+    gru_unet_stateless_bins = "gru-unet-stateless-bins",
+    lstm_unet_stateful_bins = "lstm-unet-stateful-bins",
+    lstm_unet_stateful_regression = "lstm-unet-stateful-regression",
+    lstm_unet_stateless_bins = "lstm-unet-stateless-bins",
+    lstm_unet_stateless_regression = "lstm-unet-stateless-regression",
+    pix2pix_generator = "pix2pix-generator",
+    plain_unet_105_bins = "plain-unet-105-bins",
+    plain_unet_bins = "plain-unet-bins",
+    plain_unet_regression = "plain-unet-regression",
+    residual_encoder_regression = "residual-encoder-regression",
+    resnet_unet_bins = "resnet-unet-bins",
+    resnet_unet_regression = "resnet-unet-regression",
+    temporal_conv_unet_bins = "temporal-conv-unet-bins",
+    zhang = "zhang",
+    zhang_rebalanced = "zhang-rebalanced",
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/methods")
+}
+
+fn provenance() -> Provenance {
+    Provenance { training: "none".into(), license: "none".into() }
+}
+
+/// Whether a model file can hold what the network gives.
+fn exports(config: &RunConfig) -> bool {
+    matches!(config.output, OutputKind::Bins | OutputKind::Ab)
+}
+
+#[test]
+fn no_configuration_goes_without_a_test() {
+    let found: BTreeSet<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".toml").unwrap().to_owned())
+        .collect();
+    assert_eq!(found, NAMES.iter().map(|name| (*name).to_owned()).collect());
+}
+
+#[test]
+fn each_is_named_after_its_file_costs_what_it_says_and_looks_at_the_same_data() {
+    let mut wrong = Vec::new();
+    for name in NAMES {
+        let file = folder().join(name).with_extension("toml");
+        let config = RunConfig::read(&file).unwrap();
+        assert_eq!(&config.name, name);
+        // All but the size of what goes in and comes out.
+        let first = RunConfig::read(&folder().join(NAMES[0]).with_extension("toml")).unwrap().data;
+        let LaneConfig { width, height, output_stride, .. } = config.data;
+        assert_eq!(config.data, LaneConfig { width, height, output_stride, ..first }, "{name}");
+        if !exports(&config) {
+            continue;
+        }
+        let net = config.fresh_network(&Device::flex()).unwrap();
+        let counted = contract::check(&float_model(&net, &config, &provenance()).unwrap()).unwrap().multiply_adds as f64 / 1e9;
+        let text = std::fs::read_to_string(&file).unwrap();
+        let said = text.strip_prefix("# ").and_then(|t| t.split_once(" G multiply-adds")).unwrap().0;
+        if said != format!("{counted:.3}") {
+            wrong.push(format!("{name} {counted:.3}"));
+        }
+    }
+    assert!(wrong.is_empty(), "the first lines should say:\n{}", wrong.join("\n"));
+}
+
+/// The same kind of network and training, small enough for a test.
+fn tiny(name: &str) -> RunConfig {
+    let mut config = RunConfig::read(&folder().join(name).with_extension("toml")).unwrap();
+    let shrink = |widths: &mut Vec<usize>| widths.iter_mut().enumerate().for_each(|(level, width)| *width = 4 + 2 * level.min(2));
+    match &mut config.net {
+        NetConfig::FullyConnected(net) => net.hidden = vec![24],
+        NetConfig::ResidualEncoder(net) => net.width = 2,
+        NetConfig::Zhang(net) => net.width = 2,
+        NetConfig::ResnetUnet(net) => (net.width, net.head_width) = (4, 6),
+        NetConfig::Pix2pix(net) => shrink(&mut net.widths),
+        NetConfig::PlainUnet(net) => {
+            shrink(&mut net.widths);
+            net.head_width = 6;
+        }
+        NetConfig::FeatureUnet(net) => {
+            shrink(&mut net.widths);
+            (net.feature_width, net.head_width) = (4, 6);
+        }
+        NetConfig::MemoryUnet(net) => {
+            shrink(&mut net.widths);
+            (net.feature_width, net.head_width) = (4, 6);
+        }
+        NetConfig::TemporalConvUnet(net) => {
+            shrink(&mut net.widths);
+            (net.history_width, net.head_width) = (4, 6);
+        }
+        other => panic!("{other:?} has no tiny form here"),
+    }
+    config.steps = 40;
+    (config.checkpoint_every, config.evaluate_every) = (20, 1000);
+    (config.schedule.peak, config.schedule.warmup_steps) = (5e-3, 4);
+    config.input_size = config.net.only_size().unwrap_or([64, 32]);
+    let LaneConfig { output_stride, degrade, .. } = config.data.clone();
+    config.data = LaneConfig {
+        lanes: 4,
+        chunk_frames: 2,
+        chunks_per_item: 2,
+        width: 32,
+        height: 32,
+        output_stride,
+        clip_share: 0.0,
+        degrade,
+        ..LaneConfig::default()
+    };
+    config.check().unwrap();
+    config
+}
+
+/// A packed set of smooth colored pictures, made once for all tests.
+fn pack() -> &'static Path {
+    static PACK: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = PACK.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = folder.path().join("photos");
+        std::fs::create_dir(&photos).unwrap();
+        let mut wanted = [(Split::Train, 3), (Split::Validation, 2)];
+        for index in 0_u32.. {
+            let name = format!("picture_{index}.png");
+            let Some((_, left)) = wanted.iter_mut().find(|(split, left)| *split == split_of(&name) && *left > 0) else { continue };
+            *left -= 1;
+            let hue = index as f32;
+            let picture = image::RgbImage::from_fn(64, 48, |x, y| {
+                let wave = |phase: f32| (127.0 + 100.0 * (x as f32 / 20.0 + y as f32 / 15.0 * phase + hue * phase).sin()) as u8;
+                image::Rgb([wave(1.0), wave(1.7), wave(2.3)])
+            });
+            picture.save(photos.join(name)).unwrap();
+            if wanted.iter().all(|(_, left)| *left == 0) {
+                break;
+            }
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_autochrome-trainer"));
+        command.arg("pack").arg(&photos).arg("--out").arg(folder.path().join("pack")).args(["--short-side", "48"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        folder
+    });
+    // The folder is left to the system: statics are not dropped.
+    Box::leak(folder.path().join("pack").into_boxed_path())
+}
+
+struct Quiet;
+
+impl train::Watcher for Quiet {
+    fn steps(&mut self, _metrics: &train::StepMetrics, _steps_total: u64) {}
+    fn evaluated(&mut self, _metrics: &train::EvaluationMetrics) {}
+    fn say(&mut self, _line: &str) {}
+}
+
+/// (step, loss) of every line about steps.
+fn losses(run: &Path) -> Vec<(u64, f64)> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter_map(|v| Some((v["step"].as_u64()?, v["loss"].as_f64()?))).collect()
+}
+
+fn weights(net: &Network) -> Vec<f32> {
+    struct Values(Vec<f32>);
+    impl ModuleVisitor for Values {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.extend(param.val().into_data().try_into_vec::<f32>().unwrap());
+        }
+    }
+    let mut values = Values(Vec::new());
+    net.visit(&mut values);
+    values.0
+}
+
+fn trains_resumes_and_exports(name: &str) {
+    let config = tiny(name);
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, resumed) = (folder.path().join("whole"), folder.path().join("resumed"));
+    let device = Device::flex().autodiff();
+    train::start(&whole, &config, pack(), &device, &AtomicBool::new(false), &mut Quiet).unwrap();
+    let [(20, before), (40, after)] = losses(&whole)[..] else { panic!("{:?}", losses(&whole)) };
+    assert!(after < 0.95 * before, "the loss went from {before} to {after}");
+
+    // The same run, ended after its 20th step.
+    let checkpoint = |run: &Path, step: u64| train::checkpoints(run).join(format!("{step:08}"));
+    std::fs::create_dir_all(checkpoint(&resumed, 20)).unwrap();
+    for entry in std::fs::read_dir(checkpoint(&whole, 20)).unwrap() {
+        let file = entry.unwrap().path();
+        std::fs::copy(&file, checkpoint(&resumed, 20).join(file.file_name().unwrap())).unwrap();
+    }
+    for file in ["config.toml", "prior.json", "data.txt", "metrics.jsonl"] {
+        std::fs::copy(whole.join(file), resumed.join(file)).unwrap();
+    }
+    train::resume(&resumed, None, &device, &AtomicBool::new(false), &mut Quiet).unwrap();
+    assert_eq!(losses(&resumed), losses(&whole));
+    let average = |run: &Path| {
+        let net = config.fresh_network(&Device::flex()).unwrap();
+        checkpoint::load_weights(net, &checkpoint::average_file(&checkpoint(run, 40))).unwrap()
+    };
+    let net = average(&whole);
+    assert_eq!(weights(&average(&resumed)), weights(&net));
+
+    if exports(&config) {
+        let float = float_model(&net, &config, &provenance()).unwrap();
+        let [width, height] = config.input_size;
+        let plane = |frame: usize| (0..width * height).map(|i| 0.5 * (i as f32 / 37.0 + frame as f32 / 3.0).sin()).collect();
+        let planes: Vec<Vec<f32>> = (0..8).map(plane).collect();
+        let parity = verify::against_burn(&net, &config, &float, &planes).unwrap();
+        assert!(parity.logit_error_max <= 1e-4 && parity.state_error_max <= 1e-4, "{parity:?}");
+    }
+}
+
+#[test]
+fn a_clip_is_its_frames_one_after_the_other_and_a_lane_forgets_where_it_is_told_to() {
+    const FRAMES: usize = 3;
+    const LANES: usize = 2;
+    let device = Device::flex();
+    for name in NAMES {
+        let config = tiny(name);
+        device.seed(7);
+        let net = config.fresh_network(&device).unwrap();
+        let (height, width) = (config.data.height, config.data.width);
+        let lightness = Tensor::<4>::random([FRAMES * LANES, 1, height, width], Distribution::Uniform(-0.5, 0.5), &device);
+        // The first lane forgets in front of the second frame.
+        let keep = |t: usize| (t == 1).then(|| Tensor::<4>::from_data(TensorData::new(vec![0.0_f32, 1.0], [LANES, 1, 1, 1]), &device));
+        let zeros = |lanes: usize| config.net.zero_states(lanes, height, width, &device);
+        let values = |tensor: Tensor<4>| tensor.into_data().try_into_vec::<f32>().unwrap();
+        let (clip, after) = net.forward_clip(lightness.clone(), zeros(LANES), &[keep(0), keep(1), keep(2)]);
+
+        let near = |found: Tensor<4>, expected: Tensor<4>| {
+            assert_eq!(found.dims(), expected.dims(), "{name}");
+            let off = values(found).iter().zip(values(expected)).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
+            assert!(off < 1e-5, "{name}: {off}");
+        };
+        for lane in 0..LANES {
+            let mut states: States = zeros(1);
+            for t in 0..FRAMES {
+                if t == 1 && lane == 0 {
+                    states = zeros(1);
+                }
+                let (frame, next) = net.forward(lightness.clone().narrow(0, t * LANES + lane, 1), states);
+                near(clip.clone().narrow(0, t * LANES + lane, 1), frame);
+                states = next;
+            }
+            assert_eq!(states.len(), after.len(), "{name}");
+            for (found, expected) in after.iter().zip(states) {
+                near(found.clone().narrow(0, lane, 1), expected);
+            }
+        }
+        // A state that nothing reads would pass all of this.
+        if !after.is_empty() {
+            let (frame, _) = net.forward(lightness.clone().narrow(0, 0, LANES), after);
+            let (fresh, _) = net.forward(lightness.narrow(0, 0, LANES), zeros(LANES));
+            assert_ne!(values(frame), values(fresh), "{name}");
+        }
+    }
+}
