@@ -113,6 +113,24 @@ pub fn linear_srgb_to_lab(rgb: [f32; 3]) -> [f32; 3] {
     [116.0 * f[1] - 16.0, 500.0 * (f[0] - f[1]), 200.0 * (f[1] - f[2])]
 }
 
+/// a* and b* of gamma-coded sRGB, 0 to 1; what is outside is clipped.
+pub(crate) fn srgb_to_ab(rgb: [f32; 3]) -> [f32; 2] {
+    let [_, a, b] = linear_srgb_to_lab(rgb.map(|value| srgb_decode(value.clamp(0.0, 1.0))));
+    [a, b]
+}
+
+/// Gamma-coded sRGB of a luma, 0 to 1, and the chroma U and V of Rec. 601, 0 to 1 with grey at 0.5 (ITU-T T.871, as JPEG has it). It may be
+/// outside of 0 to 1.
+pub(crate) fn uv_to_srgb(luma: f32, [u, v]: [f32; 2]) -> [f32; 3] {
+    let (cb, cr) = (u - 0.5, v - 0.5);
+    [luma + 1.402 * cr, luma - 0.344_136 * cb - 0.714_136 * cr, luma + 1.772 * cb]
+}
+
+/// The gamma-coded luma, 0 to 1, of a grey of lightness L*.
+pub(crate) fn lightness_to_luma(lightness: f32) -> f32 {
+    srgb_encode(lab_to_linear_srgb([lightness, 0.0, 0.0])[1])
+}
+
 /// Lab of an 8-bit sRGB color.
 pub fn srgb_to_lab(rgb: [u8; 3]) -> [f32; 3] {
     linear_srgb_to_lab(rgb.map(srgb_to_linear))

@@ -10,6 +10,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan;
 
 use crate::bins::{self, Decode};
+use crate::color::{lightness_to_luma, srgb_to_ab, uv_to_srgb};
 use crate::contract::{self, AB_SCALE, Contract, ContractError, LIGHTNESS, Output};
 use crate::crew::Crew;
 use crate::int8::{self, Fused, InstructionSet};
@@ -353,6 +354,12 @@ impl Colorizer {
 
     /// [`decode_last`](Self::decode_last) into `chroma`, whose content is replaced and whose memory is used again.
     pub fn decode_into(&self, chroma: &mut Chroma) {
+        self.decode(self.raw_output(), chroma);
+    }
+
+    /// Decodes `raw`, channel-major as [`raw_output`](Self::raw_output), in place of the network's own output. Chroma beside a luma (UV) is read
+    /// beside the last step's lightness. What is too short gives grey.
+    pub fn decode(&self, raw: &[f32], chroma: &mut Chroma) {
         let (width, height) = (self.contract.output_width, self.contract.output_height);
         let pixels = width * height;
         let Chroma { a, b } = chroma;
@@ -361,8 +368,7 @@ impl Colorizer {
             plane.data.resize(pixels, 0.0);
         }
         let (a, b) = (&mut a.data, &mut b.data);
-        let raw = self.raw_output();
-        if raw.is_empty() {
+        if raw.len() < pixels * self.contract.card.output.channels() {
             a.fill(0.0);
             b.fill(0.0);
             return;
@@ -372,6 +378,17 @@ impl Colorizer {
             Output::Ab => {
                 for (to, from) in [(&mut *a, &raw[..pixels]), (&mut *b, &raw[pixels..])] {
                     to.iter_mut().zip(from).for_each(|(to, from)| *to = from * AB_SCALE);
+                }
+            }
+            Output::Rgb => {
+                for i in 0..pixels {
+                    [a[i], b[i]] = srgb_to_ab([0, 1, 2].map(|channel| raw[channel * pixels + i]));
+                }
+            }
+            Output::Uv => {
+                for i in 0..pixels {
+                    let luma = lightness_to_luma(self.lightness_at(i % width, i / width));
+                    [a[i], b[i]] = srgb_to_ab(uv_to_srgb(luma, [raw[i], raw[pixels + i]]));
                 }
             }
         }
@@ -384,6 +401,23 @@ impl Colorizer {
             *a = (from_a * cosine - from_b * sine).clamp(-128.0, 128.0);
             *b = (from_b * cosine + from_a * sine).clamp(-128.0, 128.0);
         }
+    }
+}
+
+impl Colorizer {
+    /// The mean L* of the last step's lightness under the output position (`x`, `y`).
+    fn lightness_at(&self, x: usize, y: usize) -> f32 {
+        let Contract { width, height, output_width, output_height, .. } = self.contract;
+        let span = |at: usize, size: usize, outputs: usize| {
+            let begin = at * size / outputs;
+            begin..((at + 1) * size / outputs).max(begin + 1)
+        };
+        let scaled = self.lightness.try_as_plain_ram().and_then(|plain| plain.as_slice::<f32>()).unwrap_or(&[]);
+        let columns = span(x, width, output_width);
+        let rows = span(y, height, output_height);
+        let count = (columns.len() * rows.len()) as f32;
+        let sum: f32 = rows.flat_map(|row| scaled.get(row * width + columns.start..row * width + columns.end)).flatten().sum();
+        sum / count * 100.0 + 50.0
     }
 }
 

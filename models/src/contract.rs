@@ -20,6 +20,10 @@ pub const LIGHTNESS: &str = "lightness";
 pub const COLOR_LOGITS: &str = "color_logits";
 /// The regression output: f32 \[1, 2, h, w\], scaled ab / 110.
 pub const AB: &str = "ab";
+/// The sRGB output: f32 \[1, 3, h, w\], gamma-coded, 0 to 1.
+pub const RGB: &str = "rgb";
+/// The chroma output: f32 \[1, 2, h, w\], U and V of Rec. 601, 0 to 1 with grey at 0.5.
+pub const UV: &str = "uv";
 /// What ab is divided by in the [`AB`] output (Zhang's `base_color.py`).
 pub const AB_SCALE: f32 = 110.0;
 /// The model file's largest size. A shipped model is below 8 MB; this bounds what a hostile file can make us read.
@@ -59,6 +63,10 @@ pub enum Output {
     },
     /// ab itself, scaled by 1 / [`AB_SCALE`].
     Ab,
+    /// Gamma-coded sRGB, of which only the chroma is used.
+    Rgb,
+    /// U and V of Rec. 601 beside the input's own luma.
+    Uv,
 }
 
 impl Output {
@@ -67,6 +75,8 @@ impl Output {
         match self {
             Self::ColorLogits { .. } => COLOR_LOGITS,
             Self::Ab => AB,
+            Self::Rgb => RGB,
+            Self::Uv => UV,
         }
     }
 
@@ -74,7 +84,8 @@ impl Output {
     pub fn channels(&self) -> usize {
         match self {
             Self::ColorLogits { centers } => centers.len(),
-            Self::Ab => 2,
+            Self::Ab | Self::Uv => 2,
+            Self::Rgb => 3,
         }
     }
 }

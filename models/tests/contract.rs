@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 use autochrome_model::contract::{self, Card, Output, write_card};
-use autochrome_model::{Colorizer, ContractError, ModelError, Plane};
+use autochrome_model::{Chroma, Colorizer, ContractError, LumaRange, ModelError, Plane, color};
 use prost::Message;
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
@@ -77,6 +77,51 @@ fn a_model_made_by_hand_computes_what_it_says_and_carries_its_state() {
     assert_eq!(model.states()[0][0], 0.0);
     let wrong = model.step(&Plane::filled(8, 8, 0.0)).unwrap_err();
     assert!(matches!(wrong, ModelError::Shape { .. }), "{wrong}");
+}
+
+#[test]
+fn pictures_and_chroma_beside_a_luma_become_the_same_colors_as_in_the_color_module() {
+    let decoded = |output: Output, name: &str, color: [u8; 3]| {
+        let raw: Vec<f32> = match output {
+            Output::Rgb => color.iter().map(|&v| f32::from(v) / 255.0).collect(),
+            // U and V as Dahl's residual encoder has them.
+            _ => [[-0.169, -0.331, 0.499], [0.499, -0.418, -0.0813]]
+                .map(|row: [f32; 3]| row.iter().zip(color).map(|(share, v)| share * f32::from(v) / 255.0).sum::<f32>() + 0.5)
+                .to_vec(),
+        };
+        let raw: Vec<f32> = raw.iter().flat_map(|v| [*v; 8]).collect();
+        let mut model = small();
+        let channels = raw.len() as i64 / 8;
+        let weights = TensorProto {
+            name: "w".into(),
+            dims: vec![channels, 1, 4, 4],
+            data_type: 1,
+            raw_data: vec![0; 64 * channels as usize],
+            ..TensorProto::default()
+        };
+        let graph = graph(&mut model);
+        graph.initializer = vec![weights];
+        graph.node.truncate(1);
+        graph.node[0].output = vec![name.into()];
+        graph.input.truncate(1);
+        graph.output = vec![value(name, &[1, channels, 2, 4])];
+        write_card(&mut model, &Card { output, ..card() });
+        let mut model = Colorizer::from_bytes("small", &model.encode_to_vec()).unwrap();
+        let luma = color::luma(color).round() as u8;
+        model.step(&Plane::filled(16, 8, color::lightness(LumaRange::Full, luma))).unwrap();
+        let mut chroma = Chroma::default();
+        model.decode(&raw, &mut chroma);
+        assert!(chroma.a.data.iter().all(|a| *a == chroma.a.data[0]) && chroma.b.data.iter().all(|b| *b == chroma.b.data[0]));
+        [chroma.a.data[0], chroma.b.data[0]]
+    };
+    for color in [[200, 60, 40], [30, 90, 160], [120, 120, 120], [90, 140, 60]] {
+        let [_, a, b] = color::srgb_to_lab(color);
+        let [rgb_a, rgb_b] = decoded(Output::Rgb, "rgb", color);
+        assert!((rgb_a - a).abs() < 0.01 && (rgb_b - b).abs() < 0.01, "{color:?}: {rgb_a} {rgb_b}, not {a} {b}");
+        // The shares have three digits, and the luma is rounded.
+        let [uv_a, uv_b] = decoded(Output::Uv, "uv", color);
+        assert!((uv_a - a).abs() < 1.0 && (uv_b - b).abs() < 1.0, "{color:?}: {uv_a} {uv_b}, not {a} {b}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use autochrome_model::contract::Output;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +143,19 @@ impl RunConfig {
     /// If there is no such grid of bins.
     pub fn outputs(&self) -> anyhow::Result<usize> {
         Ok(self.output.channels(self.centers()?.len()))
+    }
+
+    /// What a model file says about the network's output.
+    ///
+    /// # Errors
+    /// If there is no such grid of bins.
+    pub fn contract_output(&self) -> anyhow::Result<Output> {
+        Ok(match self.output {
+            OutputKind::Bins => Output::ColorLogits { centers: self.centers()?.to_vec() },
+            OutputKind::Ab => Output::Ab,
+            OutputKind::Rgb => Output::Rgb,
+            OutputKind::Uv => Output::Uv,
+        })
     }
 
     /// A network with random weights of the shape that this configuration has.

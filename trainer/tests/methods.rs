@@ -12,7 +12,7 @@ use autochrome_trainer::config::RunConfig;
 use autochrome_trainer::data::lanes::LaneConfig;
 use autochrome_trainer::data::split::{Split, split_of};
 use autochrome_trainer::export::{Provenance, float_model, verify};
-use autochrome_trainer::nets::{NetConfig, Network, OutputKind, States};
+use autochrome_trainer::nets::{NetConfig, Network, States};
 use autochrome_trainer::{checkpoint, train};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
@@ -68,11 +68,6 @@ fn provenance() -> Provenance {
     Provenance { training: "none".into(), license: "none".into() }
 }
 
-/// Whether a model file can hold what the network gives.
-fn exports(config: &RunConfig) -> bool {
-    matches!(config.output, OutputKind::Bins | OutputKind::Ab)
-}
-
 #[test]
 fn no_configuration_goes_without_a_test() {
     let found: BTreeSet<String> = std::fs::read_dir(folder())
@@ -93,9 +88,6 @@ fn each_is_named_after_its_file_costs_what_it_says_and_looks_at_the_same_data() 
         let first = RunConfig::read(&folder().join(NAMES[0]).with_extension("toml")).unwrap().data;
         let LaneConfig { width, height, output_stride, .. } = config.data;
         assert_eq!(config.data, LaneConfig { width, height, output_stride, ..first }, "{name}");
-        if !exports(&config) {
-            continue;
-        }
         let net = config.fresh_network(&Device::flex()).unwrap();
         let counted = contract::check(&float_model(&net, &config, &provenance()).unwrap()).unwrap().multiply_adds as f64 / 1e9;
         let text = std::fs::read_to_string(&file).unwrap();
@@ -137,7 +129,7 @@ fn tiny(name: &str) -> RunConfig {
     }
     config.steps = 40;
     (config.checkpoint_every, config.evaluate_every) = (20, 1000);
-    (config.schedule.peak, config.schedule.warmup_steps) = (5e-3, 4);
+    (config.schedule.peak, config.schedule.warmup_steps) = (1e-2, 4);
     config.input_size = config.net.only_size().unwrap_or([64, 32]);
     let LaneConfig { output_stride, degrade, .. } = config.data.clone();
     config.data = LaneConfig {
@@ -221,7 +213,7 @@ fn trains_resumes_and_exports(name: &str) {
     let device = Device::flex().autodiff();
     train::start(&whole, &config, pack(), &device, &AtomicBool::new(false), &mut Quiet).unwrap();
     let [(20, before), (40, after)] = losses(&whole)[..] else { panic!("{:?}", losses(&whole)) };
-    assert!(after < 0.95 * before, "the loss went from {before} to {after}");
+    assert!(after < 0.96 * before, "the loss went from {before} to {after}");
 
     // The same run, ended after its 20th step.
     let checkpoint = |run: &Path, step: u64| train::checkpoints(run).join(format!("{step:08}"));
@@ -242,14 +234,12 @@ fn trains_resumes_and_exports(name: &str) {
     let net = average(&whole);
     assert_eq!(weights(&average(&resumed)), weights(&net));
 
-    if exports(&config) {
-        let float = float_model(&net, &config, &provenance()).unwrap();
-        let [width, height] = config.input_size;
-        let plane = |frame: usize| (0..width * height).map(|i| 0.5 * (i as f32 / 37.0 + frame as f32 / 3.0).sin()).collect();
-        let planes: Vec<Vec<f32>> = (0..8).map(plane).collect();
-        let parity = verify::against_burn(&net, &config, &float, &planes).unwrap();
-        assert!(parity.logit_error_max <= 1e-4 && parity.state_error_max <= 1e-4, "{parity:?}");
-    }
+    let float = float_model(&net, &config, &provenance()).unwrap();
+    let [width, height] = config.input_size;
+    let plane = |frame: usize| (0..width * height).map(|i| 0.5 * (i as f32 / 37.0 + frame as f32 / 3.0).sin()).collect();
+    let planes: Vec<Vec<f32>> = (0..8).map(plane).collect();
+    let parity = verify::against_burn(&net, &config, &float, &planes).unwrap();
+    assert!(parity.logit_error_max <= 1e-4 && parity.state_error_max <= 1e-4 && parity.ab_error_max <= 1e-4, "{parity:?}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use autochrome_model::contract::{self, Card, Output};
+use autochrome_model::contract::{self, Card};
 use autochrome_model::{Colorizer, Contract};
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -26,7 +26,7 @@ use crate::config::RunConfig;
 use crate::data::lanes::{LaneConfig, Lanes};
 use crate::data::shard::{ItemKind, PackedSet};
 use crate::data::split::Split;
-use crate::nets::{Network, OutputKind};
+use crate::nets::Network;
 
 /// What an exported file says about its training.
 #[derive(Clone, Debug)]
@@ -67,19 +67,12 @@ pub struct CardChanges {
 /// If the network uses an operator that cannot be exported, or the file breaks the contract.
 pub fn float_model(net: &Network, config: &RunConfig, provenance: &Provenance) -> anyhow::Result<ModelProto> {
     let [width, height] = config.input_size;
-    let output = match config.output {
-        OutputKind::Bins => Output::ColorLogits { centers: config.centers()?.to_vec() },
-        OutputKind::Ab => Output::Ab,
-        OutputKind::Rgb | OutputKind::Uv => {
-            anyhow::bail!("a model file gives logits or ab; a network with output = {:?} cannot be exported", config.output)
-        }
-    };
     let mut model = trace::trace(net, config)?;
     relu6::clip_relu6(&mut model)?;
     fold::fold_batch_norm(&mut model)?;
     let card = Card {
         name: format!("{}-{width}x{height}", config.name),
-        output,
+        output: config.contract_output()?,
         temperature: config.temperature,
         saturation: config.saturation,
         color: contract::COLOR_CONSTANTS.into(),

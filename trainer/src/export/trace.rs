@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::Context;
-use autochrome_model::contract::{self, LIGHTNESS, Output};
+use autochrome_model::contract::{self, LIGHTNESS};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use burn_onnx::export::OnnxExporter;
@@ -11,7 +11,7 @@ use prost::Message;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 
 use crate::config::RunConfig;
-use crate::nets::{Network, OutputKind};
+use crate::nets::Network;
 
 /// Traces one frame of `net` (on a plain device) for the input size and the output that `config` has.
 ///
@@ -33,7 +33,7 @@ pub fn trace(net: &Network, config: &RunConfig) -> anyhow::Result<ModelProto> {
         })
         .context("lower the network to ONNX")?;
     let mut model = ModelProto::decode(onnx.as_bytes()).context("read the traced ONNX")?;
-    name_boundary(&mut model, output, state_count)?;
+    name_boundary(&mut model, config.contract_output()?.name(), state_count)?;
     scale_every_axis(&mut model)?;
     Ok(model)
 }
@@ -69,12 +69,8 @@ fn scale_every_axis(model: &mut ModelProto) -> anyhow::Result<()> {
 }
 
 /// Gives inputs and outputs the contract's names, and every other tensor one that does not depend on what was traced before.
-fn name_boundary(model: &mut ModelProto, output: OutputKind, states: usize) -> anyhow::Result<()> {
+fn name_boundary(model: &mut ModelProto, color: &str, states: usize) -> anyhow::Result<()> {
     let graph = model.graph.as_mut().context("the traced ONNX has no graph")?;
-    let color = match output {
-        OutputKind::Ab => Output::Ab.name(),
-        _ => Output::ColorLogits { centers: Vec::new() }.name(),
-    };
     let inputs: Vec<String> = std::iter::once(LIGHTNESS.to_owned()).chain((0..states).map(contract::state_in)).collect();
     let outputs: Vec<String> = std::iter::once(color.to_owned()).chain((0..states).map(contract::state_out)).collect();
     anyhow::ensure!(

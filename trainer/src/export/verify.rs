@@ -1,6 +1,7 @@
 //! The exported files against what they were made from, over many recurrent frames.
 
-use autochrome_model::{Colorizer, Plane, contract};
+use autochrome_model::contract::AB_SCALE;
+use autochrome_model::{Chroma, Colorizer, Plane};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 use tract_onnx::pb::ModelProto;
@@ -56,10 +57,11 @@ pub fn against_burn(net: &Network, config: &RunConfig, float: &ModelProto, plane
             |tensor: &Tensor<4>| tensor.clone().into_data().try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("read a tensor: {e:?}"));
         let logits = values(&logits)?;
         parity.logit_error_max = parity.logit_error_max.max(greatest(colorizer.raw_output(), &logits));
-        let found = colorizer.decode_last();
-        let expected = decode_as(&colorizer, &logits);
-        parity.ab_error_max =
-            parity.ab_error_max.max(greatest(&found.a.data, &expected.0) / 110.0).max(greatest(&found.b.data, &expected.1) / 110.0);
+        let (found, mut expected) = (colorizer.decode_last(), Chroma::default());
+        colorizer.decode(&logits, &mut expected);
+        for (found, expected) in [(found.a, expected.a), (found.b, expected.b)] {
+            parity.ab_error_max = parity.ab_error_max.max(greatest(&found.data, &expected.data) / AB_SCALE);
+        }
         for (found, expected) in colorizer.states().iter().zip(&states) {
             parity.state_error_max = parity.state_error_max.max(greatest(found, &values(expected)?));
         }
@@ -104,19 +106,4 @@ fn mean(values: &[f32]) -> f32 {
 /// L* of a scaled plane.
 fn unscaled(plane: &[f32], width: usize, height: usize) -> Plane<f32> {
     Plane::from_vec(width, height, plane.iter().map(|v| v * 100.0 + 50.0).collect())
-}
-
-fn decode_as(colorizer: &Colorizer, logits: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let card = &colorizer.contract().card;
-    let autochrome_model::Output::ColorLogits { centers } = &card.output else {
-        let scaled = |half: &[f32]| half.iter().map(|v| v * contract::AB_SCALE * card.saturation).collect();
-        let (a, b) = logits.split_at(logits.len() / 2);
-        return (scaled(a), scaled(b));
-    };
-    let pixels = logits.len() / centers.len();
-    let (mut a, mut b) = (vec![0.0; pixels], vec![0.0; pixels]);
-    let how = autochrome_model::Decode::AnnealedMean { temperature: card.temperature };
-    autochrome_model::bins::decode(logits, centers, how, &mut a, &mut b);
-    a.iter_mut().chain(&mut b).for_each(|v| *v *= card.saturation);
-    (a, b)
 }
