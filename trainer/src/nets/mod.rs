@@ -27,9 +27,9 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use lite0_unet::{Lite0UNet, Lite0UNetConfig};
 use feature_unet::{FeatureUNet, FeatureUNetConfig};
 use fully_connected::{FullyConnected, FullyConnectedConfig};
+use lite0_unet::{Lite0UNet, Lite0UNetConfig};
 use memory_unet::{MemoryUNet, MemoryUNetConfig};
 use pix2pix::{Pix2pix, Pix2pixConfig};
 use plain_unet::{PlainUNet, PlainUNetConfig};
@@ -200,6 +200,7 @@ impl NetConfig {
 
 /// A network of any family.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a run holds two of them, and their weights lie elsewhere")]
 pub enum Network {
     /// The shipped family.
     RecurrentUNet(RecurrentUNet),
