@@ -338,7 +338,7 @@ mod tests {
         let decoder = p32 * 320.0 * 128.0
             + p16 * (9.0 * (240.0 * 128.0 + 128.0 * 64.0) + cell(64.0))
             + p8 * (9.0 * (104.0 * 64.0 + 64.0 * 32.0) + cell(32.0))
-            + p4 * (9.0 * 56.0 * 40.0 + 40.0 * 17.0);
+            + p4 * (9.0 * 56.0 * 40.0 + 40.0 * config.outputs().unwrap() as f64);
         let color = 112.0 * 112.0 * 9.0 * 2.0 * 32.0;
         let classifier = p32 * 320.0 * 1280.0 + 1280.0 * 1000.0;
         let known = (all - decoder + color + classifier) / 1e9;

@@ -101,6 +101,7 @@ impl MemoryUNetConfig {
 
 /// A cell of either kind.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a network has one")]
 enum Cell {
     Gru(ConvGru),
     Lstm(ConvLstm),

@@ -207,6 +207,7 @@ impl NetConfig {
 
 /// A network of any family.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a run holds two of them, and their weights lie elsewhere")]
 pub enum Network {
     /// The shipped family.
     RecurrentUNet(RecurrentUNet),
