@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Added, BLOCK, InstructionSet, Kernel, QUAD, QUAD_BYTES, QuadWeights, Row, Writing, go};
+use super::{Added, BLOCK, DepthwiseRow, InstructionSet, Kernel, Levels, QUAD, QUAD_BYTES, QuadWeights, Row, Writing, go, go_depthwise};
 
 /// Runs the kernel of `set`.
 ///
@@ -40,6 +40,42 @@ fn avx2(row: &Row, writing: &mut Writing) {
     unsafe { go::<Avx2>(row, writing) }
 }
 
+/// Runs the depthwise kernel of `set`.
+///
+/// # Panics
+/// As [`convolve`].
+#[expect(unsafe_code, reason = "instructions that not every processor has")]
+pub(super) fn convolve_depthwise(set: InstructionSet, row: &DepthwiseRow, writing: &mut Writing) {
+    // SAFETY: weights are packed only for an instruction set that this processor has.
+    match set {
+        InstructionSet::Avx512Vnni => unsafe { avx512_vnni_depthwise(row, writing) },
+        InstructionSet::AvxVnni => unsafe { avx_vnni_depthwise(row, writing) },
+        InstructionSet::Avx2 => unsafe { avx2_depthwise(row, writing) },
+        InstructionSet::Portable => unreachable!("not a kernel of this module"),
+    }
+}
+
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[expect(unsafe_code, reason = "it calls a kernel")]
+fn avx512_vnni_depthwise(row: &DepthwiseRow, writing: &mut Writing) {
+    // SAFETY: the features of this function are the kernel's.
+    unsafe { go_depthwise::<Avx512Vnni>(row, writing) }
+}
+
+#[target_feature(enable = "avx2,avxvnni")]
+#[expect(unsafe_code, reason = "it calls a kernel")]
+fn avx_vnni_depthwise(row: &DepthwiseRow, writing: &mut Writing) {
+    // SAFETY: the features of this function are the kernel's.
+    unsafe { go_depthwise::<AvxVnni>(row, writing) }
+}
+
+#[target_feature(enable = "avx2")]
+#[expect(unsafe_code, reason = "it calls a kernel")]
+fn avx2_depthwise(row: &DepthwiseRow, writing: &mut Writing) {
+    // SAFETY: the features of this function are the kernel's.
+    unsafe { go_depthwise::<Avx2>(row, writing) }
+}
+
 /// Four bytes of input, for all lanes.
 ///
 /// # Safety
@@ -58,6 +94,7 @@ impl Kernel for Avx512Vnni {
     type Sums = __m512i;
 
     const TWO_BLOCKS: bool = true;
+    const WIDEST_DEPTHWISE: usize = 16;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
@@ -97,7 +134,28 @@ impl Kernel for Avx512Vnni {
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+    unsafe fn sum_depthwise<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 1]; P] {
+        // SAFETY: the readings of the pixels and the weights of the block were checked by `super::convolve_depthwise`.
+        unsafe {
+            let mut weights = row.weights.packed.as_ptr().add(block * row.weights.taps * BLOCK);
+            let mut sums = [[_mm512_loadu_si512(row.weights.start.as_ptr().add(block * BLOCK).cast())]; P];
+            for reading in row.readings {
+                let inputs = reading.bytes.as_ptr().add(reading.offset + first * reading.step + block * BLOCK);
+                let w = _mm512_cvtepi8_epi32(_mm_loadu_si128(weights.cast()));
+                for (pixel, [sums]) in sums.iter_mut().enumerate() {
+                    let x = _mm512_cvtepu8_epi32(_mm_loadu_si128(inputs.add(pixel * reading.step).cast()));
+                    // Two products of 16 bits each; the upper half of an input is zero.
+                    *sums = _mm512_dpwssd_epi32(*sums, x, w);
+                }
+                weights = weights.add(BLOCK);
+            }
+            sums
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK] {
         let mut bytes = [0; BLOCK];
         // SAFETY: the caller's promise; the pointers are those of arrays of 16 elements.
         unsafe {
@@ -109,9 +167,9 @@ impl Kernel for Avx512Vnni {
                 values = _mm512_add_ps(values, bytes);
             }
             let values = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
-            let values = _mm512_add_ps(values, _mm512_set1_ps(zero_point));
+            let values = _mm512_add_ps(values, _mm512_set1_ps(levels.zero_point));
             // The second operand is what a NaN becomes.
-            let values = _mm512_min_ps(_mm512_max_ps(values, _mm512_set1_ps(low)), _mm512_set1_ps(255.0));
+            let values = _mm512_min_ps(_mm512_max_ps(values, _mm512_set1_ps(levels.low)), _mm512_set1_ps(levels.high));
             _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(values)));
         }
         bytes
@@ -142,6 +200,7 @@ impl Kernel for AvxVnni {
     type Sums = Halves;
 
     const TWO_BLOCKS: bool = false;
+    const WIDEST_DEPTHWISE: usize = 4;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
@@ -160,9 +219,24 @@ impl Kernel for AvxVnni {
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+    unsafe fn sum_depthwise<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 1]; P] {
+        // SAFETY: the caller's promises are passed on; this processor has the instruction.
+        unsafe {
+            depthwise_by_halves(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_dpwssd_avx_epi32(sums, x, w),
+            )
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK] {
         // SAFETY: the caller's promise.
-        unsafe { quantize_by_halves(sums, multipliers, added, zero_point, low) }
+        unsafe { quantize_by_halves(sums, multipliers, added, levels) }
     }
 
     #[inline(always)]
@@ -184,7 +258,7 @@ impl Kernel for AvxVnni {
 /// The processor has AVX2.
 #[inline(always)]
 #[expect(unsafe_code, reason = "intrinsics and pointers")]
-unsafe fn quantize_by_halves(sums: Halves, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+unsafe fn quantize_by_halves(sums: Halves, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK] {
     let mut words = [sums[0]; 2];
     let mut bytes = [0; BLOCK];
     // SAFETY: the caller's promise; the pointers are those of arrays of 16 elements, and each half has eight.
@@ -197,9 +271,9 @@ unsafe fn quantize_by_halves(sums: Halves, multipliers: &[f32; BLOCK], added: Op
                 values = _mm256_add_ps(values, bytes);
             }
             let values = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
-            let values = _mm256_add_ps(values, _mm256_set1_ps(zero_point));
+            let values = _mm256_add_ps(values, _mm256_set1_ps(levels.zero_point));
             // The second operand is what a NaN becomes.
-            let values = _mm256_min_ps(_mm256_max_ps(values, _mm256_set1_ps(low)), _mm256_set1_ps(255.0));
+            let values = _mm256_min_ps(_mm256_max_ps(values, _mm256_set1_ps(levels.low)), _mm256_set1_ps(levels.high));
             *words = _mm256_cvttps_epi32(values);
         }
         // From 0 to 255 already, so nothing saturates; the packs go by halves of 128 bits, which the permutation undoes.
@@ -311,6 +385,43 @@ unsafe fn halves<const P: usize>(
     }
 }
 
+/// The sums of `P` pixels for one block of a depthwise convolution, two pixels of the window at a time: `accumulate` adds pairs of products of 16 bits.
+///
+/// # Safety
+/// As [`Kernel::sum_depthwise`].
+#[inline(always)]
+#[expect(unsafe_code, reason = "intrinsics and pointers")]
+unsafe fn depthwise_by_halves<const P: usize>(
+    row: &DepthwiseRow,
+    first: usize,
+    block: usize,
+    accumulate: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
+) -> [[Halves; 1]; P] {
+    // SAFETY: the readings of the pixels and the weights of the block were checked by `super::convolve_depthwise`.
+    unsafe {
+        let mut weights = row.weights.packed.as_ptr().add(block * row.weights.taps * BLOCK);
+        let start = row.weights.start.as_ptr().add(block * BLOCK);
+        let mut sums = [[[_mm256_loadu_si256(start.cast()), _mm256_loadu_si256(start.add(8).cast())]]; P];
+        for pair in row.readings.chunks(2) {
+            let [a, b] = [pair[0], pair[pair.len() - 1]];
+            let wa = _mm_loadu_si128(weights.cast());
+            // The last of an odd number goes with itself, weighed with zeros.
+            let wb = if pair.len() == 2 { _mm_loadu_si128(weights.add(BLOCK).cast()) } else { _mm_setzero_si128() };
+            let w = [_mm256_cvtepi8_epi16(_mm_unpacklo_epi8(wa, wb)), _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(wa, wb))];
+            let a_inputs = a.bytes.as_ptr().add(a.offset + first * a.step + block * BLOCK);
+            let b_inputs = b.bytes.as_ptr().add(b.offset + first * b.step + block * BLOCK);
+            for (pixel, [sums]) in sums.iter_mut().enumerate() {
+                let xa = _mm_loadu_si128(a_inputs.add(pixel * a.step).cast());
+                let xb = _mm_loadu_si128(b_inputs.add(pixel * b.step).cast());
+                sums[0] = accumulate(sums[0], _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(xa, xb)), w[0]);
+                sums[1] = accumulate(sums[1], _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(xa, xb)), w[1]);
+            }
+            weights = weights.add(pair.len() * BLOCK);
+        }
+        sums
+    }
+}
+
 /// `vpmaddubsw` of 32 bytes: unsigned inputs times signed weights, and sums of two products in 16 bits, which [`split`] keeps from overflowing.
 struct Avx2;
 
@@ -336,6 +447,7 @@ impl Kernel for Avx2 {
     type Sums = Halves;
 
     const TWO_BLOCKS: bool = false;
+    const WIDEST_DEPTHWISE: usize = 4;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
@@ -355,9 +467,24 @@ impl Kernel for Avx2 {
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+    unsafe fn sum_depthwise<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 1]; P] {
+        // SAFETY: the caller's promises are passed on; this processor has the instruction.
+        unsafe {
+            depthwise_by_halves(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_add_epi32(sums, _mm256_madd_epi16(x, w)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK] {
         // SAFETY: the caller's promise.
-        unsafe { quantize_by_halves(sums, multipliers, added, zero_point, low) }
+        unsafe { quantize_by_halves(sums, multipliers, added, levels) }
     }
 
     #[inline(always)]
