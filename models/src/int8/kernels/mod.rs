@@ -459,9 +459,9 @@ unsafe fn tile<K: Kernel, const P: usize, const V: usize>(row: &Row, first: usiz
 /// Writes what becomes of the sums of the pixels from `first` on, for `V` blocks from `block` on; `start` is the first block of the call.
 ///
 /// # Safety
-/// The processor has `K`'s instructions.
+/// The processor has `K`'s instructions; the pixels and blocks are among those that [`check`] was told of.
 #[inline(always)]
-#[expect(unsafe_code, reason = "it calls the kernel")]
+#[expect(unsafe_code, reason = "it calls the kernel, and writes through a pointer")]
 unsafe fn finish<K: Kernel, const P: usize, const V: usize>(
     sums: &[[K::Sums; V]; P],
     first: usize,
@@ -471,19 +471,24 @@ unsafe fn finish<K: Kernel, const P: usize, const V: usize>(
 ) {
     match writing {
         Writing::Bytes { bytes, offset, step, quantizing, residual } => {
-            for (pixel, sums) in sums.iter().enumerate() {
-                for (v, &sums) in sums.iter().enumerate() {
-                    let channel = (block + v) * BLOCK;
-                    let multipliers: &[f32; BLOCK] = quantizing.multipliers[channel..][..BLOCK].try_into().expect("a block");
-                    let added = residual.map(|r| {
-                        let bytes: &[u8; BLOCK] =
-                            r.bytes[r.offset + (first + pixel) * r.step + channel..][..BLOCK].try_into().expect("a block");
-                        (bytes, f32::from(r.zero_point), r.factor)
-                    });
-                    let to: &mut [u8; BLOCK] =
-                        (&mut bytes[*offset + (first + pixel) * *step + channel..][..BLOCK]).try_into().expect("a block");
-                    // SAFETY: the caller's promise.
-                    *to = unsafe { K::quantize(sums, multipliers, added, quantizing.levels()) };
+            let levels = quantizing.levels();
+            for v in 0..V {
+                let channel = (block + v) * BLOCK;
+                let multipliers: &[f32; BLOCK] = quantizing.multipliers[channel..][..BLOCK].try_into().expect("a block");
+                // SAFETY: `check` has seen that all pixels of the row, with all blocks, lie inside of both slices.
+                unsafe {
+                    let to = bytes.as_mut_ptr().add(*offset + first * *step + channel).cast::<[u8; BLOCK]>();
+                    if let Some(Residual { bytes, offset, step: apart, zero_point, factor }) = *residual {
+                        let from = bytes.as_ptr().add(offset + first * apart + channel).cast::<[u8; BLOCK]>();
+                        for (pixel, sums) in sums.iter().enumerate() {
+                            let added = Some((&*from.byte_add(pixel * apart), f32::from(zero_point), factor));
+                            *to.byte_add(pixel * *step) = K::quantize(sums[v], multipliers, added, levels);
+                        }
+                    } else {
+                        for (pixel, sums) in sums.iter().enumerate() {
+                            *to.byte_add(pixel * *step) = K::quantize(sums[v], multipliers, None, levels);
+                        }
+                    }
                 }
             }
         }

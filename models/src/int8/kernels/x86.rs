@@ -94,7 +94,7 @@ impl Kernel for Avx512Vnni {
     type Sums = __m512i;
 
     const TWO_BLOCKS: bool = true;
-    const WIDEST_DEPTHWISE: usize = 16;
+    const WIDEST_DEPTHWISE: usize = 8;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
@@ -135,19 +135,18 @@ impl Kernel for Avx512Vnni {
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
     unsafe fn sum_depthwise<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 1]; P] {
-        // SAFETY: the readings of the pixels and the weights of the block were checked by `super::convolve_depthwise`.
+        // SAFETY: the caller's promises are passed on; this processor has the instruction.
         unsafe {
-            let mut weights = row.weights.packed.as_ptr().add(block * row.weights.taps * BLOCK);
-            let mut sums = [[_mm512_loadu_si512(row.weights.start.as_ptr().add(block * BLOCK).cast())]; P];
-            for reading in row.readings {
-                let inputs = reading.bytes.as_ptr().add(reading.offset + first * reading.step + block * BLOCK);
-                let w = _mm512_cvtepi8_epi32(_mm_loadu_si128(weights.cast()));
-                for (pixel, [sums]) in sums.iter_mut().enumerate() {
-                    let x = _mm512_cvtepu8_epi32(_mm_loadu_si128(inputs.add(pixel * reading.step).cast()));
-                    // Two products of 16 bits each; the upper half of an input is zero.
-                    *sums = _mm512_dpwssd_epi32(*sums, x, w);
-                }
-                weights = weights.add(BLOCK);
+            let halves = depthwise_by_halves::<P>(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_dpwssd_epi32(sums, x, w),
+            );
+            let mut sums = [[_mm512_setzero_si512()]; P];
+            for ([sums], [[low, high]]) in sums.iter_mut().zip(halves) {
+                *sums = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
             }
             sums
         }
@@ -166,11 +165,12 @@ impl Kernel for Avx512Vnni {
                 let bytes = _mm512_mul_ps(_mm512_sub_ps(bytes, _mm512_set1_ps(zero_point)), _mm512_set1_ps(factor));
                 values = _mm512_add_ps(values, bytes);
             }
-            let values = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
-            let values = _mm512_add_ps(values, _mm512_set1_ps(levels.zero_point));
-            // The second operand is what a NaN becomes.
-            let values = _mm512_min_ps(_mm512_max_ps(values, _mm512_set1_ps(levels.low)), _mm512_set1_ps(levels.high));
-            _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(values)));
+            // The limits are integers: it makes no difference that they come before the rounding. The second operand is what a NaN becomes.
+            let lowest = _mm512_set1_ps(levels.low - levels.zero_point);
+            let values = _mm512_min_ps(_mm512_max_ps(values, lowest), _mm512_set1_ps(levels.high - levels.zero_point));
+            let words = _mm512_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
+            let words = _mm512_add_epi32(words, _mm512_set1_epi32(levels.zero_point as i32));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(words));
         }
         bytes
     }
@@ -270,11 +270,11 @@ unsafe fn quantize_by_halves(sums: Halves, multipliers: &[f32; BLOCK], added: Op
                 let bytes = _mm256_mul_ps(_mm256_sub_ps(bytes, _mm256_set1_ps(zero_point)), _mm256_set1_ps(factor));
                 values = _mm256_add_ps(values, bytes);
             }
-            let values = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
-            let values = _mm256_add_ps(values, _mm256_set1_ps(levels.zero_point));
-            // The second operand is what a NaN becomes.
-            let values = _mm256_min_ps(_mm256_max_ps(values, _mm256_set1_ps(levels.low)), _mm256_set1_ps(levels.high));
-            *words = _mm256_cvttps_epi32(values);
+            // The limits are integers: it makes no difference that they come before the rounding. The second operand is what a NaN becomes.
+            let lowest = _mm256_set1_ps(levels.low - levels.zero_point);
+            let values = _mm256_min_ps(_mm256_max_ps(values, lowest), _mm256_set1_ps(levels.high - levels.zero_point));
+            // To nearest, ties to even: Rust knows no other mode.
+            *words = _mm256_add_epi32(_mm256_cvtps_epi32(values), _mm256_set1_epi32(levels.zero_point as i32));
         }
         // From 0 to 255 already, so nothing saturates; the packs go by halves of 128 bits, which the permutation undoes.
         let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(words[0], words[1]));
