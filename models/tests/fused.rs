@@ -576,6 +576,20 @@ fn what_the_pass_may_take_and_what_it_must_leave() {
             },
         },
         Case {
+            what: "depthwise over channels of several pictures, one of them upsampled",
+            size: (6, 8),
+            expected: (6, 0),
+            make: |n, x| {
+                let (small, other) = (layer(n, &x, Wanted { stride: 2, ..Wanted::plain(18, 3) }, M), layer(n, &x, Wanted::plain(7, 1), M));
+                let large = n.upsampled(&small);
+                let joined = n.concatenation(&[&x, &large, &other]);
+                let (a, b) = (layer(n, &joined, Wanted::depthwise(30, 5), M), n.convolution(&joined, Wanted::depthwise(30, 3)));
+                let b = n.simple("LeakyRelu", &b, vec![float("alpha", 0.5)]);
+                let b = n.bytes(&b, M);
+                n.concatenation(&[&a, &b])
+            },
+        },
+        Case {
             what: "depthwise whose output stays float",
             size: (6, 8),
             expected: (3, 0),

@@ -9,6 +9,7 @@ use tract_onnx::tract_core::ops::konst::Const;
 use super::adding::Sum;
 use super::convolution::Int8Convolution;
 use super::elementwise;
+use super::gathering::Gathering;
 use super::kernels::InstructionSet;
 use super::packing::{Packing, Unpacking};
 use super::reading::{self, Findings, Making, Part, Picture, View};
@@ -161,6 +162,9 @@ impl Operators {
                 let sum = Sum::new(*terms, *quantization, *limits, *layout, self.threads);
                 (Box::new(sum), wiring.pictures(terms.iter().map(|(part, _)| part)))
             }
+            Making::Gathered { parts } => {
+                (Box::new(Gathering::new(parts.clone(), quantization.zero_point, *layout)), wiring.pictures(parts))
+            }
             Making::Floats { outlet } => (Box::new(Packing::of_floats(*quantization, *layout)), vec![wiring.plain[outlet]]),
             Making::Bytes { part, meaning } => {
                 (Box::new(Packing::of_bytes(*part, *meaning, *quantization, *layout)), vec![wiring.stored[&part.picture]])
@@ -202,6 +206,7 @@ impl Needs {
                         residual.iter().for_each(|view| needs.pictures(view));
                     }
                     Making::Sum { terms, .. } => needs.stored.extend(terms.iter().map(|(part, _)| part.picture)),
+                    Making::Gathered { parts } => needs.stored.extend(parts.iter().map(|part| part.picture)),
                     Making::Floats { outlet } => drop(needs.plain.insert(outlet.node)),
                     Making::Bytes { part, .. } => drop(needs.stored.insert(part.picture)),
                 }

@@ -173,6 +173,8 @@ pub(super) enum Making {
     Convolution { convolution: usize, residual: Option<View>, limits: Limits },
     /// By the addition of two pictures of the same size, within limits.
     Sum { terms: [(Part, Meaning); 2], limits: Limits },
+    /// Of the channels of other pictures, side by side, each of them of the picture's size or upsampled to it.
+    Gathered { parts: Vec<Part> },
     /// From floats, NCHW.
     Floats { outlet: OutletId },
     /// From bytes with another meaning.
@@ -443,8 +445,9 @@ impl Findings {
         })
     }
 
-    fn read_convolution(&self, model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<Option<Convolution>> {
-        let (Some(view), Some(to)) = (self.view(node.inputs[0]), picture(model, OutletId::new(node.id, 0))?) else { return Ok(None) };
+    fn read_convolution(&mut self, model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<Option<Convolution>> {
+        let Some(mut view) = self.view(node.inputs[0]).cloned() else { return Ok(None) };
+        let Some(to) = picture(model, OutletId::new(node.id, 0))? else { return Ok(None) };
         let pool = &op.pool_spec;
         let depthwise = op.group > 1 && (op.group, op.group) == (view.channels(), to.channels);
         let kernel = match pool.kernel_shape[..] {
@@ -500,9 +503,17 @@ impl Findings {
                 Some(OutputChannel { weights, scale, bias })
             })
             .collect::<Option<Vec<_>>>();
+        let Some(outputs) = outputs else { return Ok(None) };
+        if depthwise && view.parts.len() > 1 {
+            // The kernels read blocks of channels, wherever a part ends.
+            let layout = Layout { channels: view.channels(), height: view.height, width: view.width };
+            let quantization = Quantization { factor: 1.0 / view.meaning.scale, zero_point: view.meaning.zero_point };
+            let gathered = self.store(node.id, Making::Gathered { parts: view.parts }, layout, quantization);
+            view.parts = vec![gathered];
+        }
         let window = Window { kernel, stride, before: [top, left] };
         let Layout { height, width, .. } = to;
-        Ok(outputs.map(|outputs| Convolution { input: view.clone(), outputs, depthwise, window, height, width }))
+        Ok(Some(Convolution { input: view, outputs, depthwise, window, height, width }))
     }
 }
 

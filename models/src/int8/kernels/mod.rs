@@ -424,6 +424,7 @@ unsafe fn go<K: Kernel>(row: &Row, writing: &mut Writing) {
             unsafe {
                 first += match (two, left) {
                     (true, 12) | (true, 20..) => tile::<K, 12, 2>(row, first, block, writing),
+                    (true, 7) => tile::<K, 7, 2>(row, first, block, writing),
                     (true, 8..) => tile::<K, 8, 2>(row, first, block, writing),
                     (true, 6..) => tile::<K, 6, 2>(row, first, block, writing),
                     (true, 4..) => tile::<K, 4, 2>(row, first, block, writing),
