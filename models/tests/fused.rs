@@ -400,7 +400,7 @@ fn random_network(seed: u64) -> ModelProto {
                 let padding = match random.below(4) {
                     // A picture has to be left of it.
                     0 if smallest + half >= kernel => [0, half],
-                    1 if half > 0 && smallest + 2 * half - 1 >= kernel => [half - 1, half],
+                    1 if half > 0 && smallest + 2 * half > kernel => [half - 1, half],
                     2 if smallest >= kernel => [0, 0],
                     _ => [half; 2],
                 };

@@ -100,28 +100,50 @@ pub(crate) fn convolve_depthwise(
     }
 }
 
-/// Goes through a row in tiles of one block.
+/// Goes through a row in tiles of one block or two.
 ///
 /// # Safety
 /// The processor has `K`'s instructions.
 #[inline(always)]
 #[expect(unsafe_code, reason = "it calls the kernel")]
 pub(super) unsafe fn go_depthwise<K: Kernel>(row: &DepthwiseRow, writing: &mut Writing) {
-    for block in row.blocks.clone() {
+    let mut block = row.blocks.start;
+    while block < row.blocks.end {
+        let pair = K::WIDEST_DEPTHWISE_PAIR > 0 && block + 1 < row.blocks.end;
+        let widest = if pair { K::WIDEST_DEPTHWISE_PAIR } else { K::WIDEST_DEPTHWISE };
         let mut first = 0;
         while first < row.pixels {
-            // SAFETY: `first` plus the tile's width stays within the row, the block within the weights; the rest is the caller's promise.
+            // SAFETY: `first` plus the tile's width stays within the row, the blocks within the weights; the rest is the caller's promise.
             unsafe {
-                first += match (row.pixels - first).min(K::WIDEST_DEPTHWISE) {
-                    16.. => tile::<K, 16>(row, first, block, writing),
-                    8.. => tile::<K, 8>(row, first, block, writing),
-                    4.. => tile::<K, 4>(row, first, block, writing),
-                    2.. => tile::<K, 2>(row, first, block, writing),
-                    _ => tile::<K, 1>(row, first, block, writing),
+                first += match (pair, (row.pixels - first).min(widest)) {
+                    (true, 6..) => tile_of_two::<K, 6>(row, first, block, writing),
+                    (true, 4..) => tile_of_two::<K, 4>(row, first, block, writing),
+                    (true, 2..) => tile_of_two::<K, 2>(row, first, block, writing),
+                    (true, _) => tile_of_two::<K, 1>(row, first, block, writing),
+                    (false, 8..) => tile::<K, 8>(row, first, block, writing),
+                    (false, 4..) => tile::<K, 4>(row, first, block, writing),
+                    (false, 2..) => tile::<K, 2>(row, first, block, writing),
+                    (false, _) => tile::<K, 1>(row, first, block, writing),
                 };
             }
         }
+        block += if pair { 2 } else { 1 };
     }
+}
+
+/// One tile of a row, for two blocks: gives its width.
+///
+/// # Safety
+/// As [`Kernel::sum_depthwise_pair`].
+#[inline(always)]
+#[expect(unsafe_code, reason = "it calls the kernel")]
+unsafe fn tile_of_two<K: Kernel, const P: usize>(row: &DepthwiseRow, first: usize, block: usize, writing: &mut Writing) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sums = K::sum_depthwise_pair::<P>(row, first, block);
+        finish::<K, P, 2>(&sums, first, block, row.blocks.start, writing);
+    }
+    P
 }
 
 /// One tile of a row: gives its width.

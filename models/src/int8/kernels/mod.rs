@@ -353,6 +353,8 @@ trait Kernel {
     const WIDEST: usize = 16;
     /// The most pixels of a tile of a depthwise convolution.
     const WIDEST_DEPTHWISE: usize;
+    /// The same for two blocks at once; 0 where they do not pay.
+    const WIDEST_DEPTHWISE_PAIR: usize = 0;
 
     /// The sums of the pixels from `first` on, for `V` blocks from `block` on.
     ///
@@ -367,6 +369,16 @@ trait Kernel {
     /// As [`sum`](Self::sum).
     #[expect(unsafe_code, reason = "it reads through pointers, with instructions that not every processor has")]
     unsafe fn sum_depthwise<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 1]; P];
+
+    /// As [`sum_depthwise`](Self::sum_depthwise), for two blocks. Only where [`WIDEST_DEPTHWISE_PAIR`](Self::WIDEST_DEPTHWISE_PAIR) says so.
+    ///
+    /// # Safety
+    /// As [`sum`](Self::sum).
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "it reads through pointers, with instructions that not every processor has")]
+    unsafe fn sum_depthwise_pair<const P: usize>(_: &DepthwiseRow, _: usize, _: usize) -> [[Self::Sums; 2]; P] {
+        unreachable!("this kernel takes one block at a time")
+    }
 
     /// What [`Quantizing`] and [`Residual`] say, for one pixel and one block: `added` holds the residual's bytes, their zero point and their factor.
     ///

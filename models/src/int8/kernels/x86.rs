@@ -95,6 +95,7 @@ impl Kernel for Avx512Vnni {
 
     const TWO_BLOCKS: bool = true;
     const WIDEST_DEPTHWISE: usize = 8;
+    const WIDEST_DEPTHWISE_PAIR: usize = 6;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
@@ -154,6 +155,28 @@ impl Kernel for Avx512Vnni {
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn sum_depthwise_pair<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 2]; P] {
+        // SAFETY: the caller's promises are passed on; this processor has the instruction.
+        unsafe {
+            let pairs = depthwise_pair_by_halves::<P>(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_dpbusd_epi32(sums, x, w),
+            );
+            let mut sums = [[_mm512_setzero_si512(); 2]; P];
+            for (sums, halves) in sums.iter_mut().zip(pairs) {
+                for (sums, [low, high]) in sums.iter_mut().zip(halves) {
+                    *sums = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+                }
+            }
+            sums
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
     unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK] {
         let mut bytes = [0; BLOCK];
         // SAFETY: the caller's promise; the pointers are those of arrays of 16 elements.
@@ -201,6 +224,7 @@ impl Kernel for AvxVnni {
 
     const TWO_BLOCKS: bool = false;
     const WIDEST_DEPTHWISE: usize = 4;
+    const WIDEST_DEPTHWISE_PAIR: usize = 2;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
@@ -228,6 +252,21 @@ impl Kernel for AvxVnni {
                 block,
                 #[inline(always)]
                 |sums, x, w| _mm256_dpwssd_avx_epi32(sums, x, w),
+            )
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn sum_depthwise_pair<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 2]; P] {
+        // SAFETY: the caller's promises are passed on; this processor has the instruction.
+        unsafe {
+            depthwise_pair_by_halves(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_dpbusd_avx_epi32(sums, x, w),
             )
         }
     }
@@ -419,6 +458,69 @@ unsafe fn depthwise_by_halves<const P: usize>(
             weights = weights.add(pair.len() * BLOCK);
         }
         sums
+    }
+}
+
+/// The sums of `P` pixels for two blocks of a depthwise convolution, two pixels of the window at a time. The bytes of both, alternating, are quads of two
+/// channels; `accumulate` is `vpdpbusd`, with weights of zero for one of the channels. That widens no byte and crosses no lane.
+///
+/// # Safety
+/// As [`Kernel::sum_depthwise_pair`].
+#[inline(always)]
+#[expect(unsafe_code, reason = "intrinsics and pointers")]
+unsafe fn depthwise_pair_by_halves<const P: usize>(
+    row: &DepthwiseRow,
+    first: usize,
+    block: usize,
+    accumulate: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
+) -> [[Halves; 2]; P] {
+    // SAFETY: the readings of the pixels and the weights of both blocks were checked by `super::convolve_depthwise`.
+    unsafe {
+        let apart = row.weights.taps * BLOCK;
+        let mut weights = row.weights.packed.as_ptr().add(block * apart);
+        let of_both = |weights: *const i8| _mm256_loadu2_m128i(weights.add(apart).cast(), weights.cast());
+        let zero = _mm256_setzero_si256();
+        let [even, odd] = [_mm256_set1_epi32(0xffff), _mm256_set1_epi32(!0xffff)];
+        // Of the first and of the second eight channels of each block, those with even and those with odd numbers.
+        let mut sums = [[[zero; 2]; 2]; P];
+        for pair in row.readings.chunks(2) {
+            let [a, b] = [pair[0], pair[pair.len() - 1]];
+            let wa = of_both(weights);
+            // The last of an odd number goes with itself, weighed with zeros.
+            let wb = if pair.len() == 2 { of_both(weights.add(BLOCK)) } else { zero };
+            let [low, high] = [_mm256_unpacklo_epi8(wa, wb), _mm256_unpackhi_epi8(wa, wb)];
+            let w =
+                [[_mm256_and_si256(low, even), _mm256_and_si256(low, odd)], [_mm256_and_si256(high, even), _mm256_and_si256(high, odd)]];
+            let a_inputs = a.bytes.as_ptr().add(a.offset + first * a.step + block * BLOCK);
+            let b_inputs = b.bytes.as_ptr().add(b.offset + first * b.step + block * BLOCK);
+            for (pixel, sums) in sums.iter_mut().enumerate() {
+                let xa = _mm256_loadu_si256(a_inputs.add(pixel * a.step).cast());
+                let xb = _mm256_loadu_si256(b_inputs.add(pixel * b.step).cast());
+                let [low, high] = [_mm256_unpacklo_epi8(xa, xb), _mm256_unpackhi_epi8(xa, xb)];
+                sums[0][0] = accumulate(sums[0][0], low, w[0][0]);
+                sums[0][1] = accumulate(sums[0][1], low, w[0][1]);
+                sums[1][0] = accumulate(sums[1][0], high, w[1][0]);
+                sums[1][1] = accumulate(sums[1][1], high, w[1][1]);
+            }
+            weights = weights.add(pair.len() * BLOCK);
+        }
+        let start = row.weights.start.as_ptr().add(block * BLOCK);
+        let start = |half: usize| _mm256_loadu_si256(start.add(8 * half).cast());
+        let mut result = [[[zero; 2]; 2]; P];
+        for (result, [low, high]) in result.iter_mut().zip(sums) {
+            // Four channels of each block in one vector.
+            let fours = [
+                _mm256_unpacklo_epi32(low[0], low[1]),
+                _mm256_unpackhi_epi32(low[0], low[1]),
+                _mm256_unpacklo_epi32(high[0], high[1]),
+                _mm256_unpackhi_epi32(high[0], high[1]),
+            ];
+            result[0][0] = _mm256_add_epi32(start(0), _mm256_permute2x128_si256::<0x20>(fours[0], fours[1]));
+            result[0][1] = _mm256_add_epi32(start(1), _mm256_permute2x128_si256::<0x20>(fours[2], fours[3]));
+            result[1][0] = _mm256_add_epi32(start(2), _mm256_permute2x128_si256::<0x31>(fours[0], fours[1]));
+            result[1][1] = _mm256_add_epi32(start(3), _mm256_permute2x128_si256::<0x31>(fours[2], fours[3]));
+        }
+        result
     }
 }
 
