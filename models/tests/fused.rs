@@ -63,15 +63,19 @@ struct Wanted {
     outputs: usize,
     kernel: usize,
     stride: usize,
-    /// Pixels of padding on each side.
-    padding: usize,
+    /// Pixels of padding in front of the first row and column, and behind the last.
+    padding: [usize; 2],
     group: usize,
     biased: bool,
 }
 
 impl Wanted {
     fn plain(outputs: usize, kernel: usize) -> Self {
-        Self { outputs, kernel, stride: 1, padding: kernel / 2, group: 1, biased: true }
+        Self { outputs, kernel, stride: 1, padding: [kernel / 2; 2], group: 1, biased: true }
+    }
+
+    fn depthwise(channels: usize, kernel: usize) -> Self {
+        Self { group: channels, ..Self::plain(channels, kernel) }
     }
 }
 
@@ -209,18 +213,24 @@ impl Network {
         let attributes = vec![
             ints("kernel_shape", &[kernel; 2]),
             ints("strides", &[stride; 2]),
-            ints("pads", &[padding; 4]),
+            ints("pads", &[padding[0], padding[0], padding[1], padding[1]]),
             ints("dilations", &[1; 2]),
             int("group", group as i64),
         ];
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let name = self.node("Conv", &inputs, attributes);
-        let out = |size: usize| (size + 2 * padding - kernel) / stride + 1;
+        let out = |size: usize| (size + padding[0] + padding[1] - kernel) / stride + 1;
         Value { name, shape: [outputs, out(height), out(width)], bytes: None }
     }
 
     fn simple(&mut self, operator: &str, of: &Value, attributes: Vec<AttributeProto>) -> Value {
         let name = self.node(operator, &[&of.name], attributes);
+        Value { name, shape: of.shape, bytes: None }
+    }
+
+    fn clipped(&mut self, of: &Value, low: f32, high: f32) -> Value {
+        let (low, high) = (self.float_initializer(&[], &[low]), self.float_initializer(&[], &[high]));
+        let name = self.node("Clip", &[&of.name, &low, &high], vec![]);
         Value { name, shape: of.shape, bytes: None }
     }
 
@@ -366,25 +376,43 @@ fn random_network(seed: u64) -> ModelProto {
             3 => match random.below(3) {
                 0 => network.simple("Relu", &of, vec![]),
                 1 => network.simple("LeakyRelu", &of, vec![float("alpha", 0.5)]),
-                _ => {
-                    let (low, high) = (network.float_initializer(&[], &[-0.5]), network.float_initializer(&[], &[1.5]));
-                    let name = network.node("Clip", &[&of.name, &low, &high], vec![]);
-                    Value { name, shape: of.shape, bytes: None }
-                }
+                _ => network.clipped(&of, -0.5, 1.5),
             },
+            // The sum of two tensors of bytes.
+            4 => {
+                let other = pool.iter().rev().skip(random.below(3)).find(|value| value.shape == of.shape).unwrap_or(&of).clone();
+                let sum = network.sum(&of, &other);
+                if random.one_in(3) { network.clipped(&sum, 0.0, 3.0) } else { sum }
+            }
             _ => {
-                let kernel = if height < 3 || width < 3 || random.one_in(3) { 1 } else { 3 };
+                let depthwise = channels > 1 && random.one_in(3);
+                let smallest = height.min(width);
+                let kernel = if smallest < 3 || random.one_in(3) {
+                    1
+                } else if depthwise && random.one_in(2) {
+                    5
+                } else {
+                    3
+                };
+                let half = kernel / 2;
                 // Now and then what no kernel of ours computes.
                 let odd = random.one_in(8);
+                let padding = match random.below(4) {
+                    // A picture has to be left of it.
+                    0 if smallest + half >= kernel => [0, half],
+                    1 if half > 0 && smallest + 2 * half > kernel => [half - 1, half],
+                    2 if smallest >= kernel => [0, 0],
+                    _ => [half; 2],
+                };
                 let wanted = Wanted {
-                    outputs: random.of(&[1, 2, 3, 4, 5, 8, 15, 16, 17, 24, 32, 33]),
+                    outputs: if depthwise { channels } else { random.of(&[1, 2, 3, 4, 5, 8, 15, 16, 17, 24, 32, 33]) },
                     kernel,
                     stride: if random.one_in(3) { 2 } else { 1 },
-                    padding: if odd { 0 } else { kernel / 2 },
-                    group: 1,
+                    padding: if odd { [half + 1; 2] } else { padding },
+                    group: if depthwise { channels } else { 1 },
                     biased: !random.one_in(4),
                 };
-                if channels * kernel * kernel > 400 {
+                if !depthwise && channels * kernel * kernel > 400 {
                     continue;
                 }
                 let mut sum = network.convolution(&of, wanted);
@@ -392,7 +420,11 @@ fn random_network(seed: u64) -> ModelProto {
                 if let Some(residual) = residual.filter(|_| random.one_in(2)) {
                     sum = if random.one_in(2) { network.sum(&sum, residual) } else { network.sum(residual, &sum) };
                 }
-                if random.one_in(2) { network.simple("Relu", &sum, vec![]) } else { sum }
+                match random.below(4) {
+                    0 | 1 => network.simple("Relu", &sum, vec![]),
+                    2 => network.clipped(&sum, 0.0, 6.0),
+                    _ => sum,
+                }
             }
         };
         // Almost always quantized; sometimes twice, differently; sometimes read back as something else than what was written.
@@ -467,10 +499,147 @@ fn what_the_pass_may_take_and_what_it_must_leave() {
         Case {
             what: "no padding",
             size: (6, 8),
-            expected: (2, 1),
-            make: |n, x| layer(n, &x, Wanted { padding: 0, ..Wanted::plain(4, 3) }, M),
+            expected: (3, 0),
+            make: |n, x| layer(n, &x, Wanted { padding: [0, 0], ..Wanted::plain(4, 3) }, M),
         },
-        Case { what: "groups", size: (6, 8), expected: (2, 1), make: |n, x| layer(n, &x, Wanted { group: 5, ..Wanted::plain(5, 3) }, M) },
+        Case {
+            what: "padding behind the last row and column only, before a stride",
+            size: (6, 8),
+            expected: (3, 0),
+            make: |n, x| layer(n, &x, Wanted { padding: [0, 1], stride: 2, ..Wanted::plain(4, 3) }, M),
+        },
+        Case {
+            what: "more padding than there is border",
+            size: (6, 8),
+            expected: (2, 1),
+            make: |n, x| layer(n, &x, Wanted { padding: [2, 1], ..Wanted::plain(4, 3) }, M),
+        },
+        Case {
+            what: "groups of two channels",
+            size: (6, 8),
+            expected: (3, 1),
+            make: |n, x| {
+                let six = layer(n, &x, Wanted::plain(6, 1), M);
+                layer(n, &six, Wanted { group: 3, ..Wanted::plain(6, 3) }, M)
+            },
+        },
+        Case {
+            what: "groups of one channel, with two outputs each",
+            size: (6, 8),
+            expected: (2, 1),
+            make: |n, x| layer(n, &x, Wanted { group: 5, ..Wanted::plain(10, 3) }, M),
+        },
+        Case { what: "a depthwise convolution", size: (6, 8), expected: (3, 0), make: |n, x| layer(n, &x, Wanted::depthwise(5, 3), M) },
+        Case {
+            what: "a depthwise window of one pixel",
+            size: (6, 8),
+            expected: (3, 0),
+            make: |n, x| layer(n, &x, Wanted::depthwise(5, 1), M),
+        },
+        Case {
+            what: "depthwise windows of five pixels that see two of the border everywhere",
+            size: (1, 1),
+            expected: (4, 0),
+            make: |n, x| {
+                let first = layer(n, &x, Wanted::depthwise(5, 5), M);
+                layer(n, &first, Wanted { stride: 2, ..Wanted::depthwise(5, 5) }, M)
+            },
+        },
+        Case {
+            what: "depthwise windows of five pixels, halving, padded as TensorFlow does",
+            size: (8, 10),
+            expected: (4, 0),
+            make: |n, x| {
+                let wide = layer(n, &x, Wanted::plain(40, 1), (1.0 / 16.0, 255));
+                layer(n, &wide, Wanted { stride: 2, padding: [1, 2], ..Wanted::depthwise(40, 5) }, M)
+            },
+        },
+        Case { what: "a plain window of five pixels", size: (6, 8), expected: (2, 1), make: |n, x| layer(n, &x, Wanted::plain(3, 5), M) },
+        Case {
+            what: "depthwise over channels in the middle of a picture",
+            size: (6, 8),
+            expected: (4, 0),
+            make: |n, x| {
+                let wide = layer(n, &x, Wanted::plain(40, 1), M);
+                let middle = n.slice(&wide, 21, 18);
+                layer(n, &middle, Wanted::depthwise(18, 5), POSITIVE)
+            },
+        },
+        Case {
+            what: "depthwise over what is upsampled",
+            size: (3, 4),
+            expected: (4, 0),
+            make: |n, x| {
+                let large = n.upsampled(&x);
+                let (a, b) = (layer(n, &large, Wanted::depthwise(5, 3), M), layer(n, &large, Wanted::depthwise(5, 5), M));
+                n.concatenation(&[&a, &b])
+            },
+        },
+        Case {
+            what: "depthwise over channels of several pictures, one of them upsampled",
+            size: (6, 8),
+            expected: (6, 0),
+            make: |n, x| {
+                let (small, other) = (layer(n, &x, Wanted { stride: 2, ..Wanted::plain(18, 3) }, M), layer(n, &x, Wanted::plain(7, 1), M));
+                let large = n.upsampled(&small);
+                let joined = n.concatenation(&[&x, &large, &other]);
+                let (a, b) = (layer(n, &joined, Wanted::depthwise(30, 5), M), n.convolution(&joined, Wanted::depthwise(30, 3)));
+                let b = n.simple("LeakyRelu", &b, vec![float("alpha", 0.5)]);
+                let b = n.bytes(&b, M);
+                n.concatenation(&[&a, &b])
+            },
+        },
+        Case {
+            what: "depthwise whose output stays float",
+            size: (6, 8),
+            expected: (3, 0),
+            make: |n, x| {
+                let convolution = n.convolution(&x, Wanted::depthwise(5, 3));
+                let half = n.simple("LeakyRelu", &convolution, vec![float("alpha", 0.5)]);
+                n.bytes(&half, M)
+            },
+        },
+        Case {
+            what: "an inverted bottleneck with ReLU6 and a residual without an activation",
+            size: (6, 8),
+            expected: (5, 0),
+            make: |n, x| {
+                let wide = n.convolution(&x, Wanted::plain(24, 1));
+                let wide = n.clipped(&wide, 0.0, 6.0);
+                let wide = n.bytes(&wide, (6.0 / 192.0, 0));
+                let deep = n.convolution(&wide, Wanted::depthwise(24, 5));
+                let deep = n.clipped(&deep, 0.0, 6.0);
+                let deep = n.bytes(&deep, (1.0 / 16.0, 0));
+                let narrow = n.convolution(&deep, Wanted::plain(5, 1));
+                let sum = n.sum(&narrow, &x);
+                n.bytes(&sum, (1.0 / 32.0, 119))
+            },
+        },
+        Case {
+            what: "clips one after the other, upside down",
+            size: (6, 8),
+            expected: (3, 0),
+            make: |n, x| {
+                let convolution = n.convolution(&x, Wanted::plain(5, 3));
+                let clipped = n.clipped(&convolution, -2.0, 1.0);
+                let clipped = n.clipped(&clipped, 3.0, 2.0);
+                let clipped = n.clipped(&clipped, -1.0, 4.0);
+                n.bytes(&clipped, M)
+            },
+        },
+        Case {
+            what: "sums of bytes with different meanings",
+            size: (6, 8),
+            expected: (4, 0),
+            make: |n, x| {
+                let (a, b) = (layer(n, &x, Wanted::plain(5, 3), POSITIVE), layer(n, &x, Wanted::plain(11, 1), (1.0 / 64.0, 200)));
+                let part = n.slice(&b, 3, 5);
+                let (first, second) = (n.sum(&a, &x), n.sum(&part, &a));
+                let (first, second) = (n.clipped(&first, -1.0, 2.0), n.bytes(&second, POSITIVE));
+                let first = n.bytes(&first, POSITIVE);
+                n.concatenation(&[&first, &second])
+            },
+        },
         Case { what: "a single output channel", size: (6, 8), expected: (3, 0), make: |n, x| layer(n, &x, Wanted::plain(1, 3), M) },
         Case {
             what: "an identity that adds a little",
@@ -511,9 +680,8 @@ fn what_the_pass_may_take_and_what_it_must_leave() {
             size: (6, 8),
             expected: (2, 0),
             make: |n, x| {
-                let (low, high) = (n.float_initializer(&[], &[-1.0]), n.float_initializer(&[], &[1e6]));
-                let name = n.node("Clip", &[&x.name, &low, &high], vec![]);
-                n.bytes(&Value { name, bytes: None, ..x }, M)
+                let clipped = n.clipped(&x, -1.0, 1e6);
+                n.bytes(&clipped, M)
             },
         },
         Case {

@@ -8,22 +8,73 @@ use tract_onnx::tract_core::internal::*;
 
 use crate::crew::share;
 
-use super::kernels::{self, BLOCK, InstructionSet, QUAD, Quantizing, READINGS_MAX, Reading, Residual, Weights, Writing};
+use super::kernels::{self, BLOCK, DepthwiseWeights, InstructionSet, QUAD, Quantizing, READINGS_MAX, Reading, Residual, Weights, Writing};
 use super::layout::{Layout, Recycled};
-use super::reading::{self, View};
+use super::reading::{self, Limits, Part, View, Window};
 
 /// A convolution, and what becomes of its sums. Its inputs are the stored pictures of its parts, in their order, and then the residual's.
 #[derive(Clone, Debug)]
 pub(super) struct Int8Convolution {
-    parts: Vec<reading::Part>,
-    kernel: usize,
-    stride: usize,
-    weights: Arc<Weights>,
+    parts: Vec<Part>,
+    window: Window,
+    weights: Arc<Packed>,
     /// The output's channels, height and width.
     to: Layout,
     target: Target,
     /// How many threads of the surrounding pool share the work.
     threads: usize,
+}
+
+/// The weights, for the kernels that read them.
+#[derive(Debug)]
+enum Packed {
+    Dense(Weights),
+    Depthwise(DepthwiseWeights),
+}
+
+impl Packed {
+    /// `None` if a sum could overflow.
+    fn new(convolution: &reading::Convolution, set: InstructionSet) -> Option<Self> {
+        let reading::Convolution { input, outputs, depthwise, window, .. } = convolution;
+        let (bias, zero_point): (Vec<i32>, _) = (outputs.iter().map(|output| output.bias).collect(), input.meaning.zero_point);
+        if *depthwise {
+            let rows: Vec<Vec<i8>> = outputs.iter().map(|output| output.weights.clone()).collect();
+            return DepthwiseWeights::pack(set, &rows, &bias, zero_point).map(Self::Depthwise);
+        }
+        let order = reading_order(input, window.kernel);
+        let rows: Vec<Vec<i8>> = outputs
+            .iter()
+            .map(|output| {
+                let at = |&(channel, row, column): &(usize, usize, usize)| {
+                    output.weights[(channel * window.kernel + row) * window.kernel + column]
+                };
+                order.iter().map(|tap| tap.as_ref().map_or(0, at)).collect()
+            })
+            .collect();
+        Weights::pack(set, &rows, &bias, zero_point).map(Self::Dense)
+    }
+
+    /// How many blocks of [`BLOCK`] output channels there are.
+    fn blocks(&self) -> usize {
+        match self {
+            Self::Dense(weights) => weights.blocks(),
+            Self::Depthwise(weights) => weights.blocks(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Dense(weights) => weights.bytes(),
+            Self::Depthwise(weights) => weights.bytes(),
+        }
+    }
+
+    fn convolve(&self, blocks: Range<usize>, readings: &[Reading], pixels: usize, writing: &mut Writing) {
+        match self {
+            Self::Dense(weights) => kernels::convolve(weights, blocks, readings, pixels, writing),
+            Self::Depthwise(weights) => kernels::convolve_depthwise(weights, blocks, readings, pixels, writing),
+        }
+    }
 }
 
 /// What the sums become.
@@ -50,15 +101,19 @@ impl PartialEq for Int8Convolution {
 
 impl Eq for Int8Convolution {}
 
-/// Whether the kernels can read a view in place for a window of `kernel` pixels every `stride` pixels.
-pub(super) fn readable(view: &View, kernel: usize, stride: usize) -> bool {
-    let upsampled = view.parts.iter().any(|part| part.upsampled);
-    let readings: usize = view.parts.iter().map(|part| if consecutive(part) { kernel } else { kernel * kernel }).sum();
-    readings <= READINGS_MAX && (!upsampled || kernel == 3 && stride == 1)
+/// Whether the kernels can read a convolution's view in place.
+fn readable(convolution: &reading::Convolution) -> bool {
+    let reading::Convolution { input, depthwise, window: Window { kernel, stride, .. }, width, .. } = convolution;
+    let readings = |part: &Part| if !depthwise && consecutive(part) { *kernel } else { kernel * kernel };
+    let few = input.parts.iter().map(readings).sum::<usize>() <= READINGS_MAX;
+    // Every second pixel of a row at a time.
+    let upsampled = input.parts.iter().any(|part| part.upsampled);
+    let halved = !upsampled || *kernel >= 3 && *stride == 1 && width % 2 == 0;
+    few && halved && (!depthwise || input.parts.len() == 1)
 }
 
 /// Whether a row of a window is one stretch of bytes.
-fn consecutive(part: &reading::Part) -> bool {
+fn consecutive(part: &Part) -> bool {
     !part.upsampled && part.first == 0 && part.channels == part.stored.stride()
 }
 
@@ -81,29 +136,20 @@ fn reading_order(view: &View, kernel: usize) -> Vec<Option<(usize, usize, usize)
 }
 
 impl Int8Convolution {
-    /// The operator for `convolution`, whose sums become bytes by `quantization` (with a ReLU, and with a residual's bytes added) or floats.
+    /// The operator for `convolution`, whose sums become bytes by `quantization` (within limits, and with a residual's bytes added) or floats.
     /// `None` if the kernels cannot read its view in place, or a sum could overflow.
     pub(super) fn new(
         convolution: &reading::Convolution,
-        quantized: Option<(reading::Quantization, bool, Option<&View>)>,
+        quantized: Option<(reading::Quantization, Limits, Option<&View>)>,
         set: InstructionSet,
         threads: usize,
     ) -> Option<Self> {
-        let reading::Convolution { input, outputs, kernel, stride, height, width } = convolution;
+        let reading::Convolution { input, outputs, window, height, width, .. } = convolution;
         // A picture of a single channel has no room for the blocks of channels that the kernels write.
-        if !readable(input, *kernel, *stride) || quantized.is_some() && outputs.len() == 1 {
+        if !readable(convolution) || quantized.is_some() && outputs.len() == 1 {
             return None;
         }
-        let order = reading_order(input, *kernel);
-        let rows: Vec<Vec<i8>> = outputs
-            .iter()
-            .map(|output| {
-                let at = |&(channel, row, column): &(usize, usize, usize)| output.weights[(channel * kernel + row) * kernel + column];
-                order.iter().map(|tap| tap.as_ref().map_or(0, at)).collect()
-            })
-            .collect();
-        let bias: Vec<i32> = outputs.iter().map(|output| output.bias).collect();
-        let weights = Arc::new(Weights::pack(set, &rows, &bias, input.meaning.zero_point)?);
+        let weights = Arc::new(Packed::new(convolution, set)?);
         let factor = quantized.as_ref().map_or(1.0, |(quantization, ..)| quantization.factor);
         // Channels that only fill up a block meet zero weights wherever they are read.
         let mut multipliers: Vec<f32> = outputs.iter().map(|output| input.meaning.scale * output.scale * factor).collect();
@@ -112,19 +158,18 @@ impl Int8Convolution {
             return None;
         }
         let target = match quantized {
-            Some((quantization, relu, residual)) => {
-                let low = if relu { quantization.zero_point } else { 0 };
+            Some((quantization, Limits { low, high }, residual)) => {
                 let residual =
                     residual.map(|view| Added { zero_point: view.meaning.zero_point, factor: view.meaning.scale * quantization.factor });
                 if residual.is_some_and(|residual| !residual.factor.is_finite()) {
                     return None;
                 }
-                Target::Bytes { quantizing: Arc::new(Quantizing { multipliers, zero_point: quantization.zero_point, low }), residual }
+                Target::Bytes { quantizing: Arc::new(Quantizing { multipliers, zero_point: quantization.zero_point, low, high }), residual }
             }
             None => Target::Floats { multipliers: Arc::new(multipliers) },
         };
         let to = Layout { channels: outputs.len(), height: *height, width: *width };
-        Some(Self { parts: input.parts.clone(), kernel: *kernel, stride: *stride, weights, to, target, threads })
+        Some(Self { parts: input.parts.clone(), window: *window, weights, to, target, threads })
     }
 
     /// How much memory its packed weights take, in bytes.
@@ -147,20 +192,26 @@ impl Int8Convolution {
 
     /// What the pixels `column`, `column + columns` and so on of row `y` read.
     fn readings<'a>(&self, pictures: &[&'a [u8]], y: usize, column: usize, readings: &mut [Reading<'a>; READINGS_MAX]) -> usize {
-        let border = (self.kernel / 2) as isize;
+        let Window { kernel, stride, before: [top, left] } = self.window;
         let mut count = 0;
         for (part, &bytes) in self.parts.iter().zip(pictures) {
-            let stride = part.stored.stride();
-            let place = |at: usize, tap: usize| {
-                let at = (at * self.stride + tap) as isize - border;
+            let pixel = part.stored.stride();
+            let place = |at: usize, tap: usize, before: usize| {
+                let at = (at * stride + tap) as isize - before as isize;
                 if part.upsampled { at.div_euclid(2) } else { at }
             };
-            let step = stride * if part.upsampled { 1 } else { self.columns() * self.stride };
-            for row in 0..self.kernel {
-                for tap in 0..if consecutive(part) { 1 } else { self.kernel } {
-                    let offset = part.stored.offset(place(y, row), place(column, tap)) + part.first;
-                    let length = if consecutive(part) { self.kernel * part.channels } else { part.channels };
-                    readings[count] = Reading { bytes, offset, step, quads: length.div_ceil(QUAD) };
+            let step = pixel * if part.upsampled { 1 } else { self.columns() * stride };
+            let (taps, length) = match &*self.weights {
+                Packed::Dense(_) if consecutive(part) => (1, (kernel * part.channels).div_ceil(QUAD)),
+                Packed::Dense(_) => (kernel, part.channels.div_ceil(QUAD)),
+                Packed::Depthwise(weights) => (kernel, weights.blocks() * BLOCK / QUAD),
+            };
+            for row in 0..kernel {
+                // Two rows above the picture are what one row above it is.
+                let y = place(y, row, top).clamp(-1, part.stored.height as isize);
+                for tap in 0..taps {
+                    let offset = part.stored.offset(y, place(column, tap, left)) + part.first;
+                    readings[count] = Reading { bytes, offset, step, quads: length };
                     count += 1;
                 }
             }
@@ -175,7 +226,7 @@ impl Int8Convolution {
         match &self.target {
             Target::Bytes { quantizing, residual } => {
                 let row = self.to.row();
-                let inner = &mut output.as_slice_mut::<u8>()?[row..][..self.to.height * row];
+                let inner = &mut output.as_slice_mut::<u8>()?[self.to.offset(0, -1)..][..self.to.height * row];
                 share(self.threads, rows, row, inner, &|rows: Range<usize>, bytes: &mut [u8]| {
                     let start = self.to.offset(rows.start as isize, -1);
                     self.each_row(inputs, rows, |y, column, readings| {
@@ -189,7 +240,7 @@ impl Int8Convolution {
                             factor,
                         });
                         let mut writing = Writing::Bytes { bytes, offset: place - start, step, quantizing, residual };
-                        kernels::convolve(&self.weights, blocks.clone(), readings, pixels, &mut writing);
+                        self.weights.convolve(blocks.clone(), readings, pixels, &mut writing);
                     });
                 });
             }
@@ -201,7 +252,7 @@ impl Int8Convolution {
                     self.each_row(inputs, rows.clone(), |y, column, readings| {
                         let (offset, step) = (y * self.to.width + column, self.columns());
                         let mut writing = Writing::Floats { floats, offset, step, plane, channels, multipliers };
-                        kernels::convolve(&self.weights, blocks.clone(), readings, pixels, &mut writing);
+                        self.weights.convolve(blocks.clone(), readings, pixels, &mut writing);
                     });
                 });
             }

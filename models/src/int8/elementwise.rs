@@ -12,7 +12,8 @@ use tract_onnx::tract_core::ops::math::{Add, Mul, Sub, Tanh};
 use tract_onnx::tract_core::ops::nn::Sigmoid;
 
 use super::layout::{Layout, Recycled};
-use super::reading::{Moved, Shown, picture};
+use super::moving::{Moved, Shown};
+use super::reading::picture;
 use crate::vector::vectorized;
 
 /// The longest chain that is made one operator: what is read by two others is computed in both, and this bounds how often.

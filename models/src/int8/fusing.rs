@@ -6,8 +6,10 @@ use serde::Serialize;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::konst::Const;
 
+use super::adding::Sum;
 use super::convolution::Int8Convolution;
 use super::elementwise;
+use super::gathering::Gathering;
 use super::kernels::InstructionSet;
 use super::packing::{Packing, Unpacking};
 use super::reading::{self, Findings, Making, Part, Picture, View};
@@ -121,16 +123,17 @@ struct Operators {
     stored: HashMap<usize, Int8Convolution>,
     /// By convolution node.
     floats: HashMap<usize, Int8Convolution>,
+    threads: usize,
 }
 
 impl Operators {
     /// Makes them, and turns the making of bytes by a convolution that cannot be one of ours into the packing of its floats.
     fn new(model: &TypedModel, findings: &mut Findings, set: InstructionSet, threads: usize) -> Self {
-        let mut operators = Self { stored: HashMap::new(), floats: HashMap::new() };
+        let mut operators = Self { stored: HashMap::new(), floats: HashMap::new(), threads };
         let mut ended = HashSet::new();
         for (index, picture) in findings.pictures.iter_mut().enumerate() {
-            let Making::Convolution { convolution, residual, relu } = &picture.making else { continue };
-            let quantized = Some((picture.quantization, *relu, residual.as_ref()));
+            let Making::Convolution { convolution, residual, limits } = &picture.making else { continue };
+            let quantized = Some((picture.quantization, *limits, residual.as_ref()));
             match Int8Convolution::new(&findings.convolutions[convolution], quantized, set, threads) {
                 Some(op) => {
                     operators.stored.insert(index, op);
@@ -154,6 +157,13 @@ impl Operators {
             Making::Convolution { convolution, residual, .. } => {
                 let parts = findings.convolutions[convolution].input.parts.iter();
                 (Box::new(self.stored[&index].clone()), wiring.pictures(parts.chain(residual.iter().flat_map(|view| &view.parts))))
+            }
+            Making::Sum { terms, limits } => {
+                let sum = Sum::new(*terms, *quantization, *limits, *layout, self.threads);
+                (Box::new(sum), wiring.pictures(terms.iter().map(|(part, _)| part)))
+            }
+            Making::Gathered { parts } => {
+                (Box::new(Gathering::new(parts.clone(), quantization.zero_point, *layout)), wiring.pictures(parts))
             }
             Making::Floats { outlet } => (Box::new(Packing::of_floats(*quantization, *layout)), vec![wiring.plain[outlet]]),
             Making::Bytes { part, meaning } => {
@@ -195,6 +205,8 @@ impl Needs {
                         needs.pictures(&findings.convolutions[convolution].input);
                         residual.iter().for_each(|view| needs.pictures(view));
                     }
+                    Making::Sum { terms, .. } => needs.stored.extend(terms.iter().map(|(part, _)| part.picture)),
+                    Making::Gathered { parts } => needs.stored.extend(parts.iter().map(|part| part.picture)),
                     Making::Floats { outlet } => drop(needs.plain.insert(outlet.node)),
                     Making::Bytes { part, .. } => drop(needs.stored.insert(part.picture)),
                 }

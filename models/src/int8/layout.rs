@@ -8,6 +8,9 @@ use super::kernels::BLOCK;
 
 /// A picture of 8-bit channels, channels innermost (NHWC), with a border of one pixel around it that holds the zero point: what a 3x3 window at
 /// the edge reads.
+///
+/// A 5x5 window reaches one pixel further. To the sides, that is the border at the other end of the row before or after, and one more such pixel lies
+/// in front of the first row and behind the last; above and below, it reads the border's row again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) channels: usize,
@@ -29,14 +32,14 @@ impl Layout {
         (self.width + 2) * self.stride()
     }
 
-    /// Where the pixel in row `y` and column `x` starts; -1 and the height or width are the border.
+    /// Where the pixel in row `y` and column `x` starts; -1 and the height or width are the border, and one column more on each side is, too.
     pub(super) fn offset(&self, y: isize, x: isize) -> usize {
-        (y + 1) as usize * self.row() + (x + 1) as usize * self.stride()
+        (y + 1) as usize * self.row() + (x + 2) as usize * self.stride()
     }
 
     /// All of it.
     pub(super) fn bytes(&self) -> usize {
-        (self.height + 2) * self.row() + SLACK
+        (self.height + 2) * self.row() + 2 * self.stride() + SLACK
     }
 
     /// What Tract is told: it moves these tensors, and only our operators look inside.

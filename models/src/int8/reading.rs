@@ -7,12 +7,13 @@ use tract_onnx::tract_core::ops::array::TypedConcat;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec};
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
-use tract_onnx::tract_core::ops::math::{Add, Max};
+use tract_onnx::tract_core::ops::math::{Add, Max, Min};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 use tract_onnx::tract_core::ops::quant::{DequantizeLinearF32, QuantizeLinearU8};
 
 use super::kernels::READINGS_MAX;
 use super::layout::Layout;
+use super::moving::{Moved, Shown};
 use super::weights;
 
 /// Bytes and what they mean, in channels that are taken from one or more stored pictures.
@@ -97,6 +98,13 @@ impl Quantization {
     }
 }
 
+/// The lowest and the highest byte of a quantization behind a ReLU or a clip: to quantize what was clipped is to clip what was quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) low: u8,
+    pub(super) high: u8,
+}
+
 /// What bytes mean: `(byte - zero_point) * scale`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Meaning {
@@ -117,11 +125,21 @@ pub(super) struct Convolution {
     pub(super) input: View,
     /// Of each output channel: the weights \[input channel\]\[row\]\[column\], their scale, and the bias in units of the products.
     pub(super) outputs: Vec<OutputChannel>,
-    /// 1 or 3, with a border of 0 or 1.
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
+    /// Whether each output channel reads only the input channel of its own number.
+    pub(super) depthwise: bool,
+    pub(super) window: Window,
     pub(super) height: usize,
     pub(super) width: usize,
+}
+
+/// Where the pixels of a convolution look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    /// 1 or 3; 5 for a depthwise convolution.
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    /// Rows and columns of padding in front of the first; at most half of the kernel, as behind the last.
+    pub(super) before: [usize; 2],
 }
 
 #[derive(Clone, Debug)]
@@ -151,8 +169,12 @@ pub(super) struct Picture {
 /// How a picture is made.
 #[derive(Clone, Debug)]
 pub(super) enum Making {
-    /// By a convolution, then perhaps an addition, then perhaps a ReLU.
-    Convolution { convolution: usize, residual: Option<View>, relu: bool },
+    /// By a convolution, then perhaps an addition, then within limits.
+    Convolution { convolution: usize, residual: Option<View>, limits: Limits },
+    /// By the addition of two pictures of the same size, within limits.
+    Sum { terms: [(Part, Meaning); 2], limits: Limits },
+    /// Of the channels of other pictures, side by side, each of them of the picture's size or upsampled to it.
+    Gathered { parts: Vec<Part> },
     /// From floats, NCHW.
     Floats { outlet: OutletId },
     /// From bytes with another meaning.
@@ -231,7 +253,7 @@ fn only_reader(model: &TypedModel, id: usize) -> bool {
 }
 
 /// A constant, or what a few operators make of constants: Tract casts a bias to the type it has, and leaves large weights to be dequantized.
-fn constant(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Arc<Tensor>>> {
+pub(super) fn constant(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Arc<Tensor>>> {
     computed(model, outlet, 4)
 }
 
@@ -249,21 +271,24 @@ fn computed(model: &TypedModel, outlet: OutletId, depth: usize) -> TractResult<O
     Ok(outputs.and_then(|outputs| outputs.get(outlet.slot).cloned()).map(IntoArcTensor::into_arc_tensor))
 }
 
-/// The other operand of a maximum with zero, which is what Tract makes of a ReLU.
-fn relu_of(model: &TypedModel, node: &TypedNode) -> TractResult<Option<OutletId>> {
-    if !node.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<Max>()) {
-        return Ok(None);
-    }
-    for (zero, other) in [(1, 0), (0, 1)] {
-        let zero = constant(model, node.inputs[zero])?;
-        if zero.is_some_and(|zero| zero.datum_type() == f32::datum_type() && zero.len() == 1 && floats(&zero).is_ok_and(|v| v[0] == 0.0)) {
-            return Ok(Some(node.inputs[other]));
+/// What a node clips, and to what: the other operand of a maximum or a minimum with a constant, which is what Tract makes of a ReLU and of a clip.
+fn clip_of(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(OutletId, [f32; 2])>> {
+    let Some(op) = node.op_as::<TypedBinOp>().filter(|op| op.0.is::<Max>() || op.0.is::<Min>()) else { return Ok(None) };
+    for (limit, other) in [(1, 0), (0, 1)] {
+        let Some(limit) = constant(model, node.inputs[limit])? else { continue };
+        if limit.datum_type() != f32::datum_type() || limit.len() != 1 {
+            continue;
+        }
+        let limit = floats(&limit)?[0];
+        if !limit.is_nan() {
+            let range = if op.0.is::<Max>() { [limit, f32::INFINITY] } else { [f32::NEG_INFINITY, limit] };
+            return Ok(Some((node.inputs[other], range)));
         }
     }
     Ok(None)
 }
 
-fn floats(tensor: &Tensor) -> TractResult<Vec<f32>> {
+pub(super) fn floats(tensor: &Tensor) -> TractResult<Vec<f32>> {
     Ok(tensor.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
 }
 
@@ -278,7 +303,7 @@ impl Findings {
         if model.outlet_fact(input)?.datum_type != f32::datum_type() {
             return Ok(());
         }
-        let parts = match self.convolution_behind(model, node, stored)? {
+        let parts = match self.arithmetic_behind(model, node, stored, quantization)? {
             Some(making) => vec![self.store(node.id, making, stored, quantization)],
             None => {
                 let operands = side_by_side(model, input, stored)?;
@@ -344,21 +369,27 @@ impl Findings {
         Ok(())
     }
 
-    /// The convolution that a QuantizeLinear node ends, if nothing else reads what lies between.
-    fn convolution_behind(&self, model: &TypedModel, node: &TypedNode, stored: Layout) -> TractResult<Option<Making>> {
+    /// The convolution, or the sum of two pictures, that a QuantizeLinear node ends, if nothing else reads what lies between.
+    fn arithmetic_behind(
+        &self,
+        model: &TypedModel,
+        node: &TypedNode,
+        stored: Layout,
+        quantization: Quantization,
+    ) -> TractResult<Option<Making>> {
         let mut at = node.inputs[0];
-        if at.slot != 0 || !only_reader(model, at.node) {
-            return Ok(None);
-        }
-        let relu = match relu_of(model, model.node(at.node))? {
-            Some(before) if before.slot == 0 && only_reader(model, before.node) => {
-                at = before;
-                true
+        let [mut low, mut high] = [f32::NEG_INFINITY, f32::INFINITY];
+        loop {
+            if at.slot != 0 || !only_reader(model, at.node) {
+                return Ok(None);
             }
-            Some(_) => return Ok(None),
-            None => false,
-        };
-        let making = |convolution, residual| Some(Making::Convolution { convolution, residual, relu });
+            let Some((before, range)) = clip_of(model, model.node(at.node))? else { break };
+            // The limits in front are clipped by those behind, as the values are.
+            [low, high] = range.map(|limit| limit.max(low).min(high));
+            at = before;
+        }
+        let limits = Limits { low: quantization.byte(low), high: quantization.byte(high) };
+        let making = |convolution, residual| Some(Making::Convolution { convolution, residual, limits });
         // An addition may have repeated the values of a smaller one.
         let whole = |node: usize| {
             self.convolutions
@@ -385,7 +416,14 @@ impl Findings {
                 return Ok(making(convolution.node, Some(residual.clone())));
             }
         }
-        Ok(None)
+        let term = |input: OutletId| match self.view(input)? {
+            View { parts, meaning, height, width } if parts.len() == 1 => {
+                let same = (parts[0].channels, *height, *width) == (stored.channels, stored.height, stored.width);
+                (same && !parts[0].upsampled).then_some((parts[0], *meaning))
+            }
+            _ => None,
+        };
+        Ok(term(sum.inputs[0]).zip(term(sum.inputs[1])).map(|(a, b)| Making::Sum { terms: [a, b], limits }))
     }
 
     /// The view that a node which only moves values makes of the views it reads.
@@ -407,12 +445,15 @@ impl Findings {
         })
     }
 
-    fn read_convolution(&self, model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<Option<Convolution>> {
-        let (Some(view), Some(to)) = (self.view(node.inputs[0]), picture(model, OutletId::new(node.id, 0))?) else { return Ok(None) };
+    fn read_convolution(&mut self, model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<Option<Convolution>> {
+        let Some(mut view) = self.view(node.inputs[0]).cloned() else { return Ok(None) };
+        let Some(to) = picture(model, OutletId::new(node.id, 0))? else { return Ok(None) };
         let pool = &op.pool_spec;
+        let depthwise = op.group > 1 && (op.group, op.group) == (view.channels(), to.channels);
         let kernel = match pool.kernel_shape[..] {
             [1, 1] => 1,
             [3, 3] => 3,
+            [5, 5] if depthwise => 5,
             _ => return Ok(None),
         };
         let stride = match pool.strides.as_deref() {
@@ -420,26 +461,32 @@ impl Findings {
             Some([2, 2]) => 2,
             _ => return Ok(None),
         };
-        let border = kernel / 2;
-        let padded = match &pool.padding {
-            PaddingSpec::Explicit(before, after) => before[..] == [border; 2] && after[..] == [border; 2],
-            PaddingSpec::Valid => border == 0,
-            _ => false,
+        let (before, after) = match &pool.padding {
+            PaddingSpec::Explicit(before, after) => (&before[..], &after[..]),
+            PaddingSpec::Valid => (&[0; 2][..], &[0; 2][..]),
+            _ => return Ok(None),
         };
-        let plain = op.group == 1
+        let (&[top, left], &[bottom, right]) = (before, after) else { return Ok(None) };
+        let plain = (op.group == 1 || depthwise)
             && op.q_params.is_none()
             && op.kernel_fmt == KernelFormat::OIHW
             && pool.data_format == DataFormat::NCHW
             && pool.dilations.as_ref().is_none_or(|dilations| dilations.iter().all(|&d| d == 1));
-        let shrunk = |size: usize| (size + 2 * border).checked_sub(kernel).map(|room| room / stride + 1);
-        let sized = shrunk(view.height) == Some(to.height) && shrunk(view.width) == Some(to.width);
+        let border = kernel / 2;
+        let padded = [top, left, bottom, right].iter().all(|&padding| padding <= border);
+        if !padded || !plain || node.inputs.len() != 3 {
+            return Ok(None);
+        }
+        let shrunk = |size: usize, padding: usize| (size + padding).checked_sub(kernel).map(|room| room / stride + 1);
+        let sized = shrunk(view.height, top + bottom) == Some(to.height) && shrunk(view.width, left + right) == Some(to.width);
         // What a window reads at the edge must mean zero.
         let bordered = border == 0 || view.parts.iter().all(|part| part.border == view.meaning.zero_point);
-        if !padded || !plain || !sized || !bordered || node.inputs.len() != 3 {
+        if !sized || !bordered {
             return Ok(None);
         }
         let fact = model.outlet_fact(node.inputs[1])?;
-        if fact.shape.as_concrete() != Some(&[to.channels, view.channels(), kernel, kernel]) || fact.datum_type != f32::datum_type() {
+        let read = view.channels() / op.group;
+        if fact.shape.as_concrete() != Some(&[to.channels, read, kernel, kernel]) || fact.datum_type != f32::datum_type() {
             return Ok(None);
         }
         let (Some(weights), Some(bias)) = (constant(model, node.inputs[1])?, constant(model, node.inputs[2])?) else { return Ok(None) };
@@ -449,14 +496,24 @@ impl Findings {
             return Ok(None);
         }
         let outputs = floats(&weights)?
-            .chunks_exact(view.channels() * kernel * kernel)
+            .chunks_exact(read * kernel * kernel)
             .enumerate()
             .map(|(output, values)| {
                 let (weights, scale, bias) = weights::with_bias(values, bias[output % bias.len()], view.meaning.scale)?;
                 Some(OutputChannel { weights, scale, bias })
             })
             .collect::<Option<Vec<_>>>();
-        Ok(outputs.map(|outputs| Convolution { input: view.clone(), outputs, kernel, stride, height: to.height, width: to.width }))
+        let Some(outputs) = outputs else { return Ok(None) };
+        if depthwise && view.parts.len() > 1 {
+            // The kernels read blocks of channels, wherever a part ends.
+            let layout = Layout { channels: view.channels(), height: view.height, width: view.width };
+            let quantization = Quantization { factor: 1.0 / view.meaning.scale, zero_point: view.meaning.zero_point };
+            let gathered = self.store(node.id, Making::Gathered { parts: view.parts }, layout, quantization);
+            view.parts = vec![gathered];
+        }
+        let window = Window { kernel, stride, before: [top, left] };
+        let Layout { height, width, .. } = to;
+        Ok(Some(Convolution { input: view, outputs, depthwise, window, height, width }))
     }
 }
 
@@ -470,88 +527,4 @@ fn side_by_side(model: &TypedModel, outlet: OutletId, whole: Layout) -> TractRes
         }
     }
     Ok(vec![(outlet, whole)])
-}
-
-/// What a node does to pictures, if it only moves values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Moved {
-    /// Each pixel twice, in both directions.
-    Doubled,
-    /// Consecutive channels.
-    Sliced { first: usize },
-}
-
-impl Moved {
-    /// What an operator does is not read off its name: it is shown a tensor of numbers and looked at where they end up. `from` is what it reads; its
-    /// other inputs must be constants. What computes each number by itself moves none, even if it leaves those that it is shown as they are.
-    pub(super) fn by(model: &TypedModel, node: &TypedNode, from: Layout, shown: &mut Shown) -> TractResult<Option<Self>> {
-        let Some(to) = picture(model, OutletId::new(node.id, 0))? else { return Ok(None) };
-        let doubled = (to.channels, to.height, to.width) == (from.channels, 2 * from.height, 2 * from.width);
-        let narrowed = (to.height, to.width) == (from.height, from.width) && to.channels <= from.channels;
-        let plane = from.height * from.width;
-        let computes = node.op_is::<ElementWiseOp>() || node.op_is::<TypedBinOp>();
-        if !(doubled || narrowed) || computes || !shown.may(from.channels * plane) {
-            return Ok(None);
-        }
-        let mut constants = TVec::new();
-        for &input in &node.inputs[1..] {
-            let Some(constant) = constant(model, input)? else { return Ok(None) };
-            constants.push(constant.into_tvalue());
-        }
-        let mut found = None;
-        // Large numbers hide what is added to them, so the same ones are shown very small, too: what is added to those is all that is left.
-        for unit in [1.0, 2.0_f32.powi(-60)] {
-            let numbers: Vec<f32> = (0..from.channels * plane).map(|index| unit * number_at(index)).collect();
-            let mut inputs = tvec!(Tensor::from_shape(&[1, from.channels, from.height, from.width], &numbers)?.into_tvalue());
-            inputs.extend(constants.iter().cloned());
-            let Some(outputs) = node.op.eval_out_of_plan(inputs)? else { return Ok(None) };
-            let shape = [1, to.channels, to.height, to.width];
-            if outputs.len() != 1 || outputs[0].datum_type() != f32::datum_type() || outputs[0].shape() != shape {
-                return Ok(None);
-            }
-            let moved = floats(&outputs[0])?;
-            let this = if doubled {
-                let expected = |index: usize| {
-                    let (channel, y, x) = (index / (4 * plane), index % (4 * plane) / to.width, index % to.width);
-                    channel * plane + y / 2 * from.width + x / 2
-                };
-                moved.iter().enumerate().all(|(to, &from)| from == numbers[expected(to)]).then_some(Self::Doubled)
-            } else {
-                let sliced = |first: &usize| moved[..] == numbers[first * plane..][..moved.len()];
-                (0..=from.channels - to.channels).find(sliced).map(|first| Self::Sliced { first })
-            };
-            if this.is_none() || found.is_some_and(|found| Some(found) != this) {
-                return Ok(None);
-            }
-            found = this;
-        }
-        Ok(found)
-    }
-}
-
-/// How many numbers operators may still be shown, so that a large graph does not take long to load.
-pub(super) struct Shown {
-    left: usize,
-}
-
-impl Default for Shown {
-    fn default() -> Self {
-        Self { left: 1 << 24 }
-    }
-}
-
-impl Shown {
-    /// Whether it may be so many more, which then count.
-    fn may(&mut self, count: usize) -> bool {
-        let left = self.left.checked_sub(count);
-        self.left = left.unwrap_or(self.left);
-        left.is_some()
-    }
-}
-
-/// Of a tensor's numbers, the one at `index`: each is another, of either sign, and none is on a line with its neighbors.
-fn number_at(index: usize) -> f32 {
-    // An odd factor makes of different numbers of 24 bits different ones.
-    let mixed = (index as u32).wrapping_mul(0x9E_3779) & 0xFF_FFFF;
-    mixed as f32 - (1 << 23) as f32 + if (1 << 22..=3 << 22).contains(&mixed) { 0.5 } else { 0.0 }
 }

@@ -151,7 +151,7 @@ fn peak_resident() -> u64 {
 /// The mutated file that has `number`.
 fn mutated(number: u64, models: &[ModelProto], files: &[Vec<u8>]) -> Vec<u8> {
     let mut random = Random::new(number);
-    let seed = random.of(&[0, 1, 1, 1, 2, 2]);
+    let seed = random.of(&[0, 1, 1, 2, 2, 3, 3]);
     if random.below(4) == 0 {
         let mut file = files[seed].clone();
         mutate::bytes(&mut random, &mut file);
@@ -254,7 +254,7 @@ fn mutations(numbers: impl Iterator<Item = u64>, long: bool) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock();
     note_panics();
-    let models = [ModelProto::decode(cases::small()).unwrap(), seeds::chain(), seeds::recurrent()];
+    let models = [ModelProto::decode(cases::small()).unwrap(), seeds::chain(), seeds::recurrent(), seeds::mobile()];
     let files = models.each_ref().map(ModelProto::encode_to_vec);
     for (seed, file) in files.iter().enumerate() {
         assert_eq!(attempt(file).end, End::Ran, "seed {seed}");

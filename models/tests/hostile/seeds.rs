@@ -99,7 +99,12 @@ impl Writer {
     }
 
     /// A square convolution of `side` with int8 weights, and a bias of int32 if asked for.
-    fn conv(&mut self, input: &str, output: &str, [from, to, side, stride]: [i64; 4], bias: bool) -> String {
+    fn conv(&mut self, input: &str, output: &str, shape: [i64; 4], bias: bool) -> String {
+        self.grouped(input, output, shape, bias, 1)
+    }
+
+    /// A convolution whose outputs each read `from` channels of their own group.
+    fn grouped(&mut self, input: &str, output: &str, [from, to, side, stride]: [i64; 4], bias: bool, groups: i64) -> String {
         let weights = (0..to * from * side * side).map(|i| ((i * 73 + 19) % 255 - 127) as i8 as u8).collect();
         let mut inputs = vec![input.to_owned()];
         inputs.push(self.dequantized(&format!("{output}.weight"), &[to, from, side, side], DataType::Int8, weights, 0.004));
@@ -108,7 +113,7 @@ impl Writer {
             inputs.push(self.dequantized(&format!("{output}.bias"), &[to], DataType::Int32, values, 0.00004));
         }
         let pad = (side - 1) / 2;
-        let attributes = vec![ints("strides", &[stride; 2]), ints("dilations", &[1, 1]), ints("pads", &[pad; 4]), int("group", 1)];
+        let attributes = vec![ints("strides", &[stride; 2]), ints("dilations", &[1, 1]), ints("pads", &[pad; 4]), int("group", groups)];
         self.node("Conv", &inputs.iter().map(String::as_str).collect::<Vec<_>>(), output, attributes)
     }
 
@@ -187,5 +192,36 @@ pub(crate) fn recurrent() -> ModelProto {
     w.conv(&x, "ab", [4, 2, 1, 1], true);
     w.0.input = vec![value("lightness", &[1, 1, 8, 8]), value("state_0_in", &[1, 2, 2, 2])];
     w.0.output = vec![value("ab", &[1, 2, 4, 4]), value("state_0_out", &[1, 2, 2, 2])];
+    model(w.0)
+}
+
+/// Two mobile blocks: pointwise, depthwise with windows of three and of five, ReLU6, a residual of sums and one of bytes. Its state adds up.
+pub(crate) fn mobile() -> ModelProto {
+    let mut w = Writer(GraphProto { name: "mobile".into(), ..GraphProto::default() });
+    let low = w.store("low", &[], DataType::Float, floats(&[0.0]));
+    let high = w.store("high", &[], DataType::Float, floats(&[6.0]));
+    let x = w.pair("lightness", 1.0 / 255.0, 128);
+    let x = w.conv(&x, "stem", [1, 4, 3, 2], true);
+    let narrow = w.pair(&x, 0.01, 120);
+    let x = w.conv(&narrow, "wide", [4, 20, 1, 1], true);
+    let x = w.node("Clip", &[&x, &low, &high], "wide6", vec![]);
+    let x = w.pair(&x, 6.0 / 255.0, 0);
+    let x = w.grouped(&x, "deep", [1, 20, 3, 1], true, 20);
+    let x = w.node("Clip", &[&x, &low, &high], "deep6", vec![]);
+    let x = w.pair(&x, 0.03, 0);
+    let x = w.conv(&x, "first", [20, 4, 1, 1], true);
+    let x = w.node("Add", &[&x, &narrow], "first_sum", vec![]);
+    let x = w.pair(&x, 0.01, 130);
+    let second = w.grouped(&x, "second", [1, 4, 5, 1], true, 4);
+    let second = w.pair(&second, 0.02, 100);
+    let x = w.node("Add", &[&x, &second], "second_sum", vec![]);
+    let x = w.pair(&x, 0.02, 110);
+    let both = w.node("Concat", &[&x, &x], "both", vec![int("axis", 1)]);
+    let x = w.grouped(&both, "last", [1, 8, 3, 1], false, 8);
+    let x = w.pair(&x, 0.02, 128);
+    w.conv(&x, "ab", [8, 2, 1, 1], true);
+    w.node("Add", &["state_0_in", "ab"], "state_0_out", vec![]);
+    w.0.input = vec![value("lightness", &[1, 1, 8, 8]), value("state_0_in", &[1, 2, 4, 4])];
+    w.0.output = vec![value("ab", &[1, 2, 4, 4]), value("state_0_out", &[1, 2, 4, 4])];
     model(w.0)
 }

@@ -8,7 +8,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;
 
-use super::{Added, BLOCK, InstructionSet, Kernel, QUAD, QuadWeights, Row, Writing, go};
+use super::{Added, BLOCK, DepthwiseRow, InstructionSet, Kernel, Levels, QUAD, QuadWeights, Row, Writing, go, go_depthwise};
 
 /// Runs the kernel of `set`.
 ///
@@ -46,6 +46,23 @@ fn neon(row: &Row, writing: &mut Writing) {
     unsafe { go::<Neon>(row, writing) }
 }
 
+/// Runs the depthwise kernel, which is the same for all instruction sets of this module.
+#[expect(unsafe_code, reason = "instructions that not every processor has")]
+pub(super) fn convolve_depthwise(row: &DepthwiseRow, writing: &mut Writing) {
+    // SAFETY: weights are packed only for an instruction set that this processor has, and each of this module's comes with these instructions.
+    unsafe { neon_depthwise(row, writing) }
+}
+
+#[target_feature(enable = "neon")]
+#[expect(unsafe_code, reason = "it calls a kernel")]
+fn neon_depthwise(row: &DepthwiseRow, writing: &mut Writing) {
+    // SAFETY: the features of this function are the kernel's.
+    unsafe { go_depthwise::<Neon>(row, writing) }
+}
+
+/// What the depthwise kernel takes the inputs less by: those of every second pixel of a window as [`Neon::CENTERS`] says of the third of a quad.
+pub(super) const DEPTHWISE_CENTERS: [u8; 2] = [128, 127];
+
 /// The sums of one pixel for one block, four outputs a vector.
 type Vectors = [int32x4_t; BLOCK / 4];
 
@@ -67,6 +84,7 @@ impl<S: Summing> Kernel for S {
 
     const TWO_BLOCKS: bool = false;
     const WIDEST: usize = S::WIDEST;
+    const WIDEST_DEPTHWISE: usize = 4;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "it calls a kernel")]
@@ -85,9 +103,42 @@ impl<S: Summing> Kernel for S {
         }
     }
 
+    /// Two pixels of the window at a time, whose products are added in 16 bits as [`Neon`] explains.
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+    unsafe fn sum_depthwise<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 1]; P] {
+        // SAFETY: the readings of the pixels and the weights of the block were checked by `super::convolve_depthwise`.
+        unsafe {
+            let mut weights = row.weights.packed.as_ptr().add(block * row.weights.taps * BLOCK);
+            let start = row.weights.start.as_ptr().add(block * BLOCK);
+            let mut sums: [[Vectors; 1]; P] = [[from_fn(|i| vld1q_s32(start.add(4 * i)))]; P];
+            for pair in row.readings.chunks(2) {
+                let [a, b] = [pair[0], pair[pair.len() - 1]];
+                let wa = vld1q_s8(weights);
+                // The last of an odd number goes with itself, weighed with zeros.
+                let wb = if pair.len() == 2 { vld1q_s8(weights.add(BLOCK)) } else { vdupq_n_s8(0) };
+                let a_inputs = a.bytes.as_ptr().add(a.offset + first * a.step + block * BLOCK);
+                let b_inputs = b.bytes.as_ptr().add(b.offset + first * b.step + block * BLOCK);
+                for (pixel, [sums]) in sums.iter_mut().enumerate() {
+                    let xa = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(a_inputs.add(pixel * a.step)), vdupq_n_u8(0x80)));
+                    let xb = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(b_inputs.add(pixel * b.step)), vdupq_n_u8(0x7f)));
+                    let low = vmull_s8(vget_low_s8(xa), vget_low_s8(wa));
+                    let low = vmlsl_s8(low, vget_low_s8(xb), vget_low_s8(wb));
+                    let high = vmlsl_high_s8(vmull_high_s8(xa, wa), xb, wb);
+                    sums[0] = vaddw_s16(sums[0], vget_low_s16(low));
+                    sums[1] = vaddw_high_s16(sums[1], low);
+                    sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
+                    sums[3] = vaddw_high_s16(sums[3], high);
+                }
+                weights = weights.add(pair.len() * BLOCK);
+            }
+            sums
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK] {
         // Added to a small number, 1.5 * 2^23 rounds it to an integer, ties to even, which is then in the lowest bits; and 2^23 has room for a byte
         // there. These processors convert and round floats at a fraction of the rate at which they add them.
         const INTEGERS: f32 = 12_582_912.0;
@@ -96,7 +147,7 @@ impl<S: Summing> Kernel for S {
         // SAFETY: the caller's promise; the pointers are those of arrays of 16 elements.
         unsafe {
             // The limits are integers: it makes no difference that they come before the rounding.
-            let (lowest, highest) = (vdupq_n_f32(low - zero_point), vdupq_n_f32(255.0 - zero_point));
+            let (lowest, highest) = (vdupq_n_f32(levels.low - levels.zero_point), vdupq_n_f32(levels.high - levels.zero_point));
             let mut values: [float32x4_t; BLOCK / 4] = scaled(sums, multipliers);
             if let Some((bytes, zero_point, factor)) = added {
                 let bytes = vld1q_u8(bytes.as_ptr());
@@ -117,7 +168,7 @@ impl<S: Summing> Kernel for S {
                 vreinterpretq_u8_u16(vuzp1q_u16(integers[0], integers[1])),
                 vreinterpretq_u8_u16(vuzp1q_u16(integers[2], integers[3])),
             );
-            vst1q_u8(result.as_mut_ptr(), vaddq_u8(lowest_bytes, vdupq_n_u8(zero_point as u8)));
+            vst1q_u8(result.as_mut_ptr(), vaddq_u8(lowest_bytes, vdupq_n_u8(levels.zero_point as u8)));
         }
         result
     }

@@ -10,11 +10,16 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+mod depthwise;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use std::fmt;
+use std::ops::Range;
+
+use depthwise::{DepthwiseRow, go_depthwise};
+pub(crate) use depthwise::{DepthwiseWeights, convolve_depthwise};
 
 /// Output channels that a kernel computes at once; the channels of a layer are filled up to a multiple of it with zero weights.
 pub(crate) const BLOCK: usize = 16;
@@ -144,13 +149,7 @@ impl Weights {
         let centers = set.centers();
         let mut start = vec![0; blocks * BLOCK];
         for ((row, &bias), start) in rows.iter().zip(bias).zip(&mut start) {
-            let sum: i64 = row.iter().map(|&w| i64::from(w)).sum();
-            let reach: i64 = row.iter().map(|&w| i64::from(w).abs() * 255).sum();
-            // Both what the sum starts from and everything on the way to its end stay within an i32, for signed and unsigned inputs.
-            let highest = reach + i64::from(bias).abs() + 255 * sum.abs();
-            i32::try_from(highest).ok()?;
-            let from_centers = row.iter().zip(centers.iter().cycle()).map(|(&w, &c)| i64::from(w) * (i64::from(c) - i64::from(zero_point)));
-            *start = i32::try_from(i64::from(bias) + from_centers.sum::<i64>()).ok()?;
+            *start = start_of(row, bias, zero_point, &centers)?;
         }
         let (mut packed, mut again) = (Vec::with_capacity(blocks * quads * BLOCK * QUAD), Vec::new());
         for block in rows.chunks(BLOCK) {
@@ -182,6 +181,17 @@ impl Weights {
         let again: usize = self.again.iter().map(|again| size_of_val(&again[..])).sum();
         self.packed.len() + again + 4 * self.start.len()
     }
+}
+
+/// What the sum of an output channel starts from, where its kernel takes the inputs less by `centers`, in turn. `None` if it could overflow an i32.
+fn start_of(row: &[i8], bias: i32, zero_point: u8, centers: &[u8]) -> Option<i32> {
+    let sum: i64 = row.iter().map(|&w| i64::from(w)).sum();
+    let reach: i64 = row.iter().map(|&w| i64::from(w).abs() * 255).sum();
+    // Both what the sum starts from and everything on the way to its end stay within an i32, for signed and unsigned inputs.
+    let highest = reach + i64::from(bias).abs() + 255 * sum.abs();
+    i32::try_from(highest).ok()?;
+    let from_centers = row.iter().zip(centers.iter().cycle()).map(|(&w, &c)| i64::from(w) * (i64::from(c) - i64::from(zero_point)));
+    i32::try_from(i64::from(bias) + from_centers.sum::<i64>()).ok()
 }
 
 impl InstructionSet {
@@ -251,7 +261,7 @@ pub(crate) enum Writing<'a> {
     Floats { floats: &'a mut [f32], offset: usize, step: usize, plane: usize, channels: usize, multipliers: &'a [f32] },
 }
 
-/// From sums to bytes: `round(sum * multiplier + residual) + zero_point`, from `low` to 255, ties to even.
+/// From sums to bytes: `round(sum * multiplier + residual) + zero_point`, from `low` to `high`, ties to even.
 #[derive(Clone, Debug)]
 pub(crate) struct Quantizing {
     /// For each output channel, filled up to whole blocks.
@@ -260,6 +270,8 @@ pub(crate) struct Quantizing {
     pub(crate) zero_point: u8,
     /// The zero point where the sums go through a ReLU, otherwise 0.
     pub(crate) low: u8,
+    /// What 6 becomes where they go through a ReLU6, otherwise 255.
+    pub(crate) high: u8,
 }
 
 /// Bytes that are added to the results: pixel `i` gets `(byte - zero_point) * factor` of the bytes at `offset + i * step`.
@@ -276,7 +288,7 @@ pub(crate) struct Residual<'a> {
 ///
 /// # Panics
 /// If the readings are not what the weights were packed for, or anything lies outside of its slice.
-pub(crate) fn convolve(weights: &Weights, blocks: std::ops::Range<usize>, readings: &[Reading], pixels: usize, writing: &mut Writing) {
+pub(crate) fn convolve(weights: &Weights, blocks: Range<usize>, readings: &[Reading], pixels: usize, writing: &mut Writing) {
     if pixels == 0 || blocks.is_empty() {
         return;
     }
@@ -284,6 +296,19 @@ pub(crate) fn convolve(weights: &Weights, blocks: std::ops::Range<usize>, readin
     // None is empty, and so the sum cannot wrap.
     assert!(readings.iter().all(|reading| (1..=weights.quads).contains(&reading.quads)));
     assert_eq!(readings.iter().map(|r| r.quads).sum::<usize>(), weights.quads);
+    check(&blocks, readings, pixels, writing);
+    let row = Row { weights, blocks, readings, pixels };
+    match weights.set {
+        #[cfg(target_arch = "x86_64")]
+        set @ (InstructionSet::Avx512Vnni | InstructionSet::AvxVnni | InstructionSet::Avx2) => x86::convolve(set, &row, writing),
+        #[cfg(target_arch = "aarch64")]
+        set @ (InstructionSet::NeonI8mm | InstructionSet::NeonDotprod | InstructionSet::Neon) => aarch64::convolve(set, &row, writing),
+        InstructionSet::Portable => portable::convolve(&row, writing),
+    }
+}
+
+/// Checks that all that is read and written lies inside of its slice.
+fn check(blocks: &Range<usize>, readings: &[Reading], pixels: usize, writing: &Writing) {
     let last = pixels - 1;
     let inside = |offset: usize, step: usize, length: usize, whole: usize| {
         last.checked_mul(step).and_then(|far| far.checked_add(offset)?.checked_add(length)).is_some_and(|end| end <= whole)
@@ -305,14 +330,6 @@ pub(crate) fn convolve(weights: &Weights, blocks: std::ops::Range<usize>, readin
             assert!(inside(*offset, *step, (*channels - 1) * *plane + 1, floats.len()), "a pixel is written outside of its output");
         }
     }
-    let row = Row { weights, blocks, readings, pixels };
-    match weights.set {
-        #[cfg(target_arch = "x86_64")]
-        set @ (InstructionSet::Avx512Vnni | InstructionSet::AvxVnni | InstructionSet::Avx2) => x86::convolve(set, &row, writing),
-        #[cfg(target_arch = "aarch64")]
-        set @ (InstructionSet::NeonI8mm | InstructionSet::NeonDotprod | InstructionSet::Neon) => aarch64::convolve(set, &row, writing),
-        InstructionSet::Portable => portable::convolve(&row, writing),
-    }
 }
 
 /// Packed weights of one quad of one block, in bytes.
@@ -321,7 +338,7 @@ const QUAD_BYTES: usize = BLOCK * QUAD;
 /// One call's work, checked: every pixel of every reading lies inside of its bytes.
 struct Row<'a> {
     weights: &'a Weights,
-    blocks: std::ops::Range<usize>,
+    blocks: Range<usize>,
     readings: &'a [Reading<'a>],
     pixels: usize,
 }
@@ -334,6 +351,10 @@ trait Kernel {
     const TWO_BLOCKS: bool;
     /// The most pixels of a tile of one block.
     const WIDEST: usize = 16;
+    /// The most pixels of a tile of a depthwise convolution.
+    const WIDEST_DEPTHWISE: usize;
+    /// The same for two blocks at once; 0 where they do not pay.
+    const WIDEST_DEPTHWISE_PAIR: usize = 0;
 
     /// The sums of the pixels from `first` on, for `V` blocks from `block` on.
     ///
@@ -342,12 +363,29 @@ trait Kernel {
     #[expect(unsafe_code, reason = "it reads through pointers, with instructions that not every processor has")]
     unsafe fn sum<const P: usize, const V: usize>(row: &Row, first: usize, block: usize) -> [[Self::Sums; V]; P];
 
+    /// As [`sum`](Self::sum), for a depthwise convolution and one block.
+    ///
+    /// # Safety
+    /// As [`sum`](Self::sum).
+    #[expect(unsafe_code, reason = "it reads through pointers, with instructions that not every processor has")]
+    unsafe fn sum_depthwise<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 1]; P];
+
+    /// As [`sum_depthwise`](Self::sum_depthwise), for two blocks. Only where [`WIDEST_DEPTHWISE_PAIR`](Self::WIDEST_DEPTHWISE_PAIR) says so.
+    ///
+    /// # Safety
+    /// As [`sum`](Self::sum).
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "it reads through pointers, with instructions that not every processor has")]
+    unsafe fn sum_depthwise_pair<const P: usize>(_: &DepthwiseRow, _: usize, _: usize) -> [[Self::Sums; 2]; P] {
+        unreachable!("this kernel takes one block at a time")
+    }
+
     /// What [`Quantizing`] and [`Residual`] say, for one pixel and one block: `added` holds the residual's bytes, their zero point and their factor.
     ///
     /// # Safety
     /// The processor has the instruction set.
     #[expect(unsafe_code, reason = "it takes instructions that not every processor has")]
-    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK];
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK];
 
     /// Sums times multipliers.
     ///
@@ -360,6 +398,21 @@ trait Kernel {
     #[inline(always)]
     fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
         std::array::from_fn(|column| std::array::from_fn(|row| rows[row][column]))
+    }
+}
+
+/// The zero point, the lowest and the highest of the bytes that are written.
+#[derive(Clone, Copy)]
+struct Levels {
+    zero_point: f32,
+    low: f32,
+    high: f32,
+}
+
+impl Quantizing {
+    #[inline(always)]
+    fn levels(&self) -> Levels {
+        Levels { zero_point: f32::from(self.zero_point), low: f32::from(self.low), high: f32::from(self.high) }
     }
 }
 
@@ -383,6 +436,7 @@ unsafe fn go<K: Kernel>(row: &Row, writing: &mut Writing) {
             unsafe {
                 first += match (two, left) {
                     (true, 12) | (true, 20..) => tile::<K, 12, 2>(row, first, block, writing),
+                    (true, 7) => tile::<K, 7, 2>(row, first, block, writing),
                     (true, 8..) => tile::<K, 8, 2>(row, first, block, writing),
                     (true, 6..) => tile::<K, 6, 2>(row, first, block, writing),
                     (true, 4..) => tile::<K, 4, 2>(row, first, block, writing),
@@ -408,33 +462,57 @@ unsafe fn go<K: Kernel>(row: &Row, writing: &mut Writing) {
 #[expect(unsafe_code, reason = "it calls the kernel")]
 unsafe fn tile<K: Kernel, const P: usize, const V: usize>(row: &Row, first: usize, block: usize, writing: &mut Writing) -> usize {
     // SAFETY: the caller's promise.
-    let sums = unsafe { K::sum::<P, V>(row, first, block) };
+    unsafe {
+        let sums = K::sum::<P, V>(row, first, block);
+        finish::<K, P, V>(&sums, first, block, row.blocks.start, writing);
+    }
+    P
+}
+
+/// Writes what becomes of the sums of the pixels from `first` on, for `V` blocks from `block` on; `start` is the first block of the call.
+///
+/// # Safety
+/// The processor has `K`'s instructions; the pixels and blocks are among those that [`check`] was told of.
+#[inline(always)]
+#[expect(unsafe_code, reason = "it calls the kernel, and writes through a pointer")]
+unsafe fn finish<K: Kernel, const P: usize, const V: usize>(
+    sums: &[[K::Sums; V]; P],
+    first: usize,
+    block: usize,
+    start: usize,
+    writing: &mut Writing,
+) {
     match writing {
         Writing::Bytes { bytes, offset, step, quantizing, residual } => {
-            for (pixel, sums) in sums.iter().enumerate() {
-                for (v, &sums) in sums.iter().enumerate() {
-                    let channel = (block + v) * BLOCK;
-                    let multipliers: &[f32; BLOCK] = quantizing.multipliers[channel..][..BLOCK].try_into().expect("a block");
-                    let added = residual.map(|r| {
-                        let bytes: &[u8; BLOCK] =
-                            r.bytes[r.offset + (first + pixel) * r.step + channel..][..BLOCK].try_into().expect("a block");
-                        (bytes, f32::from(r.zero_point), r.factor)
-                    });
-                    let to: &mut [u8; BLOCK] =
-                        (&mut bytes[*offset + (first + pixel) * *step + channel..][..BLOCK]).try_into().expect("a block");
-                    // SAFETY: the caller's promise.
-                    *to = unsafe { K::quantize(sums, multipliers, added, f32::from(quantizing.zero_point), f32::from(quantizing.low)) };
+            let levels = quantizing.levels();
+            for v in 0..V {
+                let channel = (block + v) * BLOCK;
+                let multipliers: &[f32; BLOCK] = quantizing.multipliers[channel..][..BLOCK].try_into().expect("a block");
+                // SAFETY: `check` has seen that all pixels of the row, with all blocks, lie inside of both slices.
+                unsafe {
+                    let to = bytes.as_mut_ptr().add(*offset + first * *step + channel).cast::<[u8; BLOCK]>();
+                    if let Some(Residual { bytes, offset, step: apart, zero_point, factor }) = *residual {
+                        let from = bytes.as_ptr().add(offset + first * apart + channel).cast::<[u8; BLOCK]>();
+                        for (pixel, sums) in sums.iter().enumerate() {
+                            let added = Some((&*from.byte_add(pixel * apart), f32::from(zero_point), factor));
+                            *to.byte_add(pixel * *step) = K::quantize(sums[v], multipliers, added, levels);
+                        }
+                    } else {
+                        for (pixel, sums) in sums.iter().enumerate() {
+                            *to.byte_add(pixel * *step) = K::quantize(sums[v], multipliers, None, levels);
+                        }
+                    }
                 }
             }
         }
         Writing::Floats { floats, offset, step, plane, channels, multipliers } => {
             for v in 0..V {
                 let channel = (block + v) * BLOCK;
-                let relative = channel - row.blocks.start * BLOCK;
+                let relative = channel - start * BLOCK;
                 let multipliers: &[f32; BLOCK] = multipliers[channel..][..BLOCK].try_into().expect("a block");
                 let mut values = [[0.0; BLOCK]; P];
                 // Not in a closure: it would be compiled without the kernel's instructions.
-                for (values, sums) in values.iter_mut().zip(&sums) {
+                for (values, sums) in values.iter_mut().zip(sums) {
                     // SAFETY: the caller's promise.
                     *values = unsafe { K::scale(sums[v], multipliers) };
                 }
@@ -452,7 +530,6 @@ unsafe fn tile<K: Kernel, const P: usize, const V: usize>(row: &Row, first: usiz
             }
         }
     }
-    P
 }
 
 /// Writes the first `lanes` channels of `P` consecutive pixels, each channel into a plane of its own. `P` is a multiple of four.

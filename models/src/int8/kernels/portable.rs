@@ -1,6 +1,6 @@
 //! The kernel in plain Rust, for every processor.
 
-use super::{Added, BLOCK, Kernel, QUAD, QUAD_BYTES, QuadWeights, Row, Writing, go};
+use super::{Added, BLOCK, DepthwiseRow, Kernel, Levels, QUAD, QUAD_BYTES, QuadWeights, Row, Writing, go, go_depthwise};
 
 /// Sixteen sums at a time, in loops that compilers make vectors of.
 pub(super) struct Portable;
@@ -20,6 +20,7 @@ impl Kernel for Portable {
     const TWO_BLOCKS: bool = false;
     /// Two times sixteen sums stay in the registers of most processors.
     const WIDEST: usize = 2;
+    const WIDEST_DEPTHWISE: usize = 2;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "the trait's signature; nothing here needs it")]
@@ -51,7 +52,26 @@ impl Kernel for Portable {
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "the trait's signature; nothing here needs it")]
-    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+    unsafe fn sum_depthwise<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 1]; P] {
+        let length = row.weights.taps * BLOCK;
+        let weights = row.weights.packed[block * length..][..length].chunks_exact(BLOCK);
+        let start: &[i32; BLOCK] = row.weights.start[block * BLOCK..][..BLOCK].try_into().expect("a block");
+        let mut sums = [[*start]; P];
+        for (reading, weights) in row.readings.iter().zip(weights) {
+            for (pixel, [sums]) in sums.iter_mut().enumerate() {
+                let inputs = &reading.bytes[reading.offset + (first + pixel) * reading.step + block * BLOCK..][..BLOCK];
+                for ((sum, &w), &x) in sums.iter_mut().zip(weights).zip(inputs) {
+                    // Between -128 * 255 and 127 * 255: 16 bits hold it.
+                    *sum += i32::from(i16::from(w) * i16::from(x));
+                }
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "the trait's signature; nothing here needs it")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK] {
         // Adding this number leaves whole numbers of up to 22 bits in the low bits of the sum, rounded to even; larger ones are cut off in any case.
         // Not every processor has an instruction for rounding, or for a conversion that does not look at what it gets.
         const WHOLE: f32 = 1.5 * (1 << 23) as f32;
@@ -65,10 +85,10 @@ impl Kernel for Portable {
             }
         }
         values.map(|value| {
-            let value = (value + WHOLE) - WHOLE + zero_point;
-            // Comparisons in place of `max` and `min`: one instruction each, and a NaN ends at `low`.
-            let value = if value > low { value } else { low };
-            let value = if value < 255.0 { value } else { 255.0 };
+            let value = (value + WHOLE) - WHOLE + levels.zero_point;
+            // Comparisons in place of `max` and `min`: one instruction each, and a NaN ends at the lowest.
+            let value = if value > levels.low { value } else { levels.low };
+            let value = if value < levels.high { value } else { levels.high };
             (value + WHOLE).to_bits() as u8
         })
     }
@@ -84,4 +104,10 @@ impl Kernel for Portable {
 pub(super) fn convolve(row: &Row, writing: &mut Writing) {
     // SAFETY: the kernel needs no instructions beyond those this was compiled for.
     unsafe { go::<Portable>(row, writing) }
+}
+
+#[expect(unsafe_code, reason = "it calls a kernel")]
+pub(super) fn convolve_depthwise(row: &DepthwiseRow, writing: &mut Writing) {
+    // SAFETY: the kernel needs no instructions beyond those this was compiled for.
+    unsafe { go_depthwise::<Portable>(row, writing) }
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Added, BLOCK, InstructionSet, Kernel, QUAD, QUAD_BYTES, QuadWeights, Row, Writing, go};
+use super::{Added, BLOCK, DepthwiseRow, InstructionSet, Kernel, Levels, QUAD, QUAD_BYTES, QuadWeights, Row, Writing, go, go_depthwise};
 
 /// Runs the kernel of `set`.
 ///
@@ -40,6 +40,42 @@ fn avx2(row: &Row, writing: &mut Writing) {
     unsafe { go::<Avx2>(row, writing) }
 }
 
+/// Runs the depthwise kernel of `set`.
+///
+/// # Panics
+/// As [`convolve`].
+#[expect(unsafe_code, reason = "instructions that not every processor has")]
+pub(super) fn convolve_depthwise(set: InstructionSet, row: &DepthwiseRow, writing: &mut Writing) {
+    // SAFETY: weights are packed only for an instruction set that this processor has.
+    match set {
+        InstructionSet::Avx512Vnni => unsafe { avx512_vnni_depthwise(row, writing) },
+        InstructionSet::AvxVnni => unsafe { avx_vnni_depthwise(row, writing) },
+        InstructionSet::Avx2 => unsafe { avx2_depthwise(row, writing) },
+        InstructionSet::Portable => unreachable!("not a kernel of this module"),
+    }
+}
+
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[expect(unsafe_code, reason = "it calls a kernel")]
+fn avx512_vnni_depthwise(row: &DepthwiseRow, writing: &mut Writing) {
+    // SAFETY: the features of this function are the kernel's.
+    unsafe { go_depthwise::<Avx512Vnni>(row, writing) }
+}
+
+#[target_feature(enable = "avx2,avxvnni")]
+#[expect(unsafe_code, reason = "it calls a kernel")]
+fn avx_vnni_depthwise(row: &DepthwiseRow, writing: &mut Writing) {
+    // SAFETY: the features of this function are the kernel's.
+    unsafe { go_depthwise::<AvxVnni>(row, writing) }
+}
+
+#[target_feature(enable = "avx2")]
+#[expect(unsafe_code, reason = "it calls a kernel")]
+fn avx2_depthwise(row: &DepthwiseRow, writing: &mut Writing) {
+    // SAFETY: the features of this function are the kernel's.
+    unsafe { go_depthwise::<Avx2>(row, writing) }
+}
+
 /// Four bytes of input, for all lanes.
 ///
 /// # Safety
@@ -58,6 +94,8 @@ impl Kernel for Avx512Vnni {
     type Sums = __m512i;
 
     const TWO_BLOCKS: bool = true;
+    const WIDEST_DEPTHWISE: usize = 8;
+    const WIDEST_DEPTHWISE_PAIR: usize = 6;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
@@ -97,7 +135,49 @@ impl Kernel for Avx512Vnni {
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+    unsafe fn sum_depthwise<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 1]; P] {
+        // SAFETY: the caller's promises are passed on; this processor has the instruction.
+        unsafe {
+            let halves = depthwise_by_halves::<P>(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_dpwssd_epi32(sums, x, w),
+            );
+            let mut sums = [[_mm512_setzero_si512()]; P];
+            for ([sums], [[low, high]]) in sums.iter_mut().zip(halves) {
+                *sums = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+            }
+            sums
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn sum_depthwise_pair<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 2]; P] {
+        // SAFETY: the caller's promises are passed on; this processor has the instruction.
+        unsafe {
+            let pairs = depthwise_pair_by_halves::<P>(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_dpbusd_epi32(sums, x, w),
+            );
+            let mut sums = [[_mm512_setzero_si512(); 2]; P];
+            for (sums, halves) in sums.iter_mut().zip(pairs) {
+                for (sums, [low, high]) in sums.iter_mut().zip(halves) {
+                    *sums = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+                }
+            }
+            sums
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK] {
         let mut bytes = [0; BLOCK];
         // SAFETY: the caller's promise; the pointers are those of arrays of 16 elements.
         unsafe {
@@ -108,11 +188,12 @@ impl Kernel for Avx512Vnni {
                 let bytes = _mm512_mul_ps(_mm512_sub_ps(bytes, _mm512_set1_ps(zero_point)), _mm512_set1_ps(factor));
                 values = _mm512_add_ps(values, bytes);
             }
-            let values = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
-            let values = _mm512_add_ps(values, _mm512_set1_ps(zero_point));
-            // The second operand is what a NaN becomes.
-            let values = _mm512_min_ps(_mm512_max_ps(values, _mm512_set1_ps(low)), _mm512_set1_ps(255.0));
-            _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(values)));
+            // The limits are integers: it makes no difference that they come before the rounding. The second operand is what a NaN becomes.
+            let lowest = _mm512_set1_ps(levels.low - levels.zero_point);
+            let values = _mm512_min_ps(_mm512_max_ps(values, lowest), _mm512_set1_ps(levels.high - levels.zero_point));
+            let words = _mm512_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
+            let words = _mm512_add_epi32(words, _mm512_set1_epi32(levels.zero_point as i32));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(words));
         }
         bytes
     }
@@ -142,6 +223,8 @@ impl Kernel for AvxVnni {
     type Sums = Halves;
 
     const TWO_BLOCKS: bool = false;
+    const WIDEST_DEPTHWISE: usize = 4;
+    const WIDEST_DEPTHWISE_PAIR: usize = 2;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
@@ -160,9 +243,39 @@ impl Kernel for AvxVnni {
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+    unsafe fn sum_depthwise<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 1]; P] {
+        // SAFETY: the caller's promises are passed on; this processor has the instruction.
+        unsafe {
+            depthwise_by_halves(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_dpwssd_avx_epi32(sums, x, w),
+            )
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn sum_depthwise_pair<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 2]; P] {
+        // SAFETY: the caller's promises are passed on; this processor has the instruction.
+        unsafe {
+            depthwise_pair_by_halves(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_dpbusd_avx_epi32(sums, x, w),
+            )
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK] {
         // SAFETY: the caller's promise.
-        unsafe { quantize_by_halves(sums, multipliers, added, zero_point, low) }
+        unsafe { quantize_by_halves(sums, multipliers, added, levels) }
     }
 
     #[inline(always)]
@@ -184,7 +297,7 @@ impl Kernel for AvxVnni {
 /// The processor has AVX2.
 #[inline(always)]
 #[expect(unsafe_code, reason = "intrinsics and pointers")]
-unsafe fn quantize_by_halves(sums: Halves, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+unsafe fn quantize_by_halves(sums: Halves, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK] {
     let mut words = [sums[0]; 2];
     let mut bytes = [0; BLOCK];
     // SAFETY: the caller's promise; the pointers are those of arrays of 16 elements, and each half has eight.
@@ -196,11 +309,11 @@ unsafe fn quantize_by_halves(sums: Halves, multipliers: &[f32; BLOCK], added: Op
                 let bytes = _mm256_mul_ps(_mm256_sub_ps(bytes, _mm256_set1_ps(zero_point)), _mm256_set1_ps(factor));
                 values = _mm256_add_ps(values, bytes);
             }
-            let values = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
-            let values = _mm256_add_ps(values, _mm256_set1_ps(zero_point));
-            // The second operand is what a NaN becomes.
-            let values = _mm256_min_ps(_mm256_max_ps(values, _mm256_set1_ps(low)), _mm256_set1_ps(255.0));
-            *words = _mm256_cvttps_epi32(values);
+            // The limits are integers: it makes no difference that they come before the rounding. The second operand is what a NaN becomes.
+            let lowest = _mm256_set1_ps(levels.low - levels.zero_point);
+            let values = _mm256_min_ps(_mm256_max_ps(values, lowest), _mm256_set1_ps(levels.high - levels.zero_point));
+            // To nearest, ties to even: Rust knows no other mode.
+            *words = _mm256_add_epi32(_mm256_cvtps_epi32(values), _mm256_set1_epi32(levels.zero_point as i32));
         }
         // From 0 to 255 already, so nothing saturates; the packs go by halves of 128 bits, which the permutation undoes.
         let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(words[0], words[1]));
@@ -311,6 +424,106 @@ unsafe fn halves<const P: usize>(
     }
 }
 
+/// The sums of `P` pixels for one block of a depthwise convolution, two pixels of the window at a time: `accumulate` adds pairs of products of 16 bits.
+///
+/// # Safety
+/// As [`Kernel::sum_depthwise`].
+#[inline(always)]
+#[expect(unsafe_code, reason = "intrinsics and pointers")]
+unsafe fn depthwise_by_halves<const P: usize>(
+    row: &DepthwiseRow,
+    first: usize,
+    block: usize,
+    accumulate: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
+) -> [[Halves; 1]; P] {
+    // SAFETY: the readings of the pixels and the weights of the block were checked by `super::convolve_depthwise`.
+    unsafe {
+        let mut weights = row.weights.packed.as_ptr().add(block * row.weights.taps * BLOCK);
+        let start = row.weights.start.as_ptr().add(block * BLOCK);
+        let mut sums = [[[_mm256_loadu_si256(start.cast()), _mm256_loadu_si256(start.add(8).cast())]]; P];
+        for pair in row.readings.chunks(2) {
+            let [a, b] = [pair[0], pair[pair.len() - 1]];
+            let wa = _mm_loadu_si128(weights.cast());
+            // The last of an odd number goes with itself, weighed with zeros.
+            let wb = if pair.len() == 2 { _mm_loadu_si128(weights.add(BLOCK).cast()) } else { _mm_setzero_si128() };
+            let w = [_mm256_cvtepi8_epi16(_mm_unpacklo_epi8(wa, wb)), _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(wa, wb))];
+            let a_inputs = a.bytes.as_ptr().add(a.offset + first * a.step + block * BLOCK);
+            let b_inputs = b.bytes.as_ptr().add(b.offset + first * b.step + block * BLOCK);
+            for (pixel, [sums]) in sums.iter_mut().enumerate() {
+                let xa = _mm_loadu_si128(a_inputs.add(pixel * a.step).cast());
+                let xb = _mm_loadu_si128(b_inputs.add(pixel * b.step).cast());
+                sums[0] = accumulate(sums[0], _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(xa, xb)), w[0]);
+                sums[1] = accumulate(sums[1], _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(xa, xb)), w[1]);
+            }
+            weights = weights.add(pair.len() * BLOCK);
+        }
+        sums
+    }
+}
+
+/// The sums of `P` pixels for two blocks of a depthwise convolution, two pixels of the window at a time. The bytes of both, alternating, are quads of two
+/// channels; `accumulate` is `vpdpbusd`, with weights of zero for one of the channels. That widens no byte and crosses no lane.
+///
+/// # Safety
+/// As [`Kernel::sum_depthwise_pair`].
+#[inline(always)]
+#[expect(unsafe_code, reason = "intrinsics and pointers")]
+unsafe fn depthwise_pair_by_halves<const P: usize>(
+    row: &DepthwiseRow,
+    first: usize,
+    block: usize,
+    accumulate: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
+) -> [[Halves; 2]; P] {
+    // SAFETY: the readings of the pixels and the weights of both blocks were checked by `super::convolve_depthwise`.
+    unsafe {
+        let apart = row.weights.taps * BLOCK;
+        let mut weights = row.weights.packed.as_ptr().add(block * apart);
+        let of_both = |weights: *const i8| _mm256_loadu2_m128i(weights.add(apart).cast(), weights.cast());
+        let zero = _mm256_setzero_si256();
+        let [even, odd] = [_mm256_set1_epi32(0xffff), _mm256_set1_epi32(!0xffff)];
+        // Of the first and of the second eight channels of each block, those with even and those with odd numbers.
+        let mut sums = [[[zero; 2]; 2]; P];
+        for pair in row.readings.chunks(2) {
+            let [a, b] = [pair[0], pair[pair.len() - 1]];
+            let wa = of_both(weights);
+            // The last of an odd number goes with itself, weighed with zeros.
+            let wb = if pair.len() == 2 { of_both(weights.add(BLOCK)) } else { zero };
+            let [low, high] = [_mm256_unpacklo_epi8(wa, wb), _mm256_unpackhi_epi8(wa, wb)];
+            let w =
+                [[_mm256_and_si256(low, even), _mm256_and_si256(low, odd)], [_mm256_and_si256(high, even), _mm256_and_si256(high, odd)]];
+            let a_inputs = a.bytes.as_ptr().add(a.offset + first * a.step + block * BLOCK);
+            let b_inputs = b.bytes.as_ptr().add(b.offset + first * b.step + block * BLOCK);
+            for (pixel, sums) in sums.iter_mut().enumerate() {
+                let xa = _mm256_loadu_si256(a_inputs.add(pixel * a.step).cast());
+                let xb = _mm256_loadu_si256(b_inputs.add(pixel * b.step).cast());
+                let [low, high] = [_mm256_unpacklo_epi8(xa, xb), _mm256_unpackhi_epi8(xa, xb)];
+                sums[0][0] = accumulate(sums[0][0], low, w[0][0]);
+                sums[0][1] = accumulate(sums[0][1], low, w[0][1]);
+                sums[1][0] = accumulate(sums[1][0], high, w[1][0]);
+                sums[1][1] = accumulate(sums[1][1], high, w[1][1]);
+            }
+            weights = weights.add(pair.len() * BLOCK);
+        }
+        let start = row.weights.start.as_ptr().add(block * BLOCK);
+        let start = |half: usize| _mm256_loadu_si256(start.add(8 * half).cast());
+        let mut result = [[[zero; 2]; 2]; P];
+        for (result, [low, high]) in result.iter_mut().zip(sums) {
+            // Four channels of each block in one vector.
+            let fours = [
+                _mm256_unpacklo_epi32(low[0], low[1]),
+                _mm256_unpackhi_epi32(low[0], low[1]),
+                _mm256_unpacklo_epi32(high[0], high[1]),
+                _mm256_unpackhi_epi32(high[0], high[1]),
+            ];
+            result[0][0] = _mm256_add_epi32(start(0), _mm256_permute2x128_si256::<0x20>(fours[0], fours[1]));
+            result[0][1] = _mm256_add_epi32(start(1), _mm256_permute2x128_si256::<0x20>(fours[2], fours[3]));
+            result[1][0] = _mm256_add_epi32(start(2), _mm256_permute2x128_si256::<0x31>(fours[0], fours[1]));
+            result[1][1] = _mm256_add_epi32(start(3), _mm256_permute2x128_si256::<0x31>(fours[2], fours[3]));
+        }
+        result
+    }
+}
+
 /// `vpmaddubsw` of 32 bytes: unsigned inputs times signed weights, and sums of two products in 16 bits, which [`split`] keeps from overflowing.
 struct Avx2;
 
@@ -336,6 +549,7 @@ impl Kernel for Avx2 {
     type Sums = Halves;
 
     const TWO_BLOCKS: bool = false;
+    const WIDEST_DEPTHWISE: usize = 4;
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
@@ -355,9 +569,24 @@ impl Kernel for Avx2 {
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "intrinsics and pointers")]
-    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, zero_point: f32, low: f32) -> [u8; BLOCK] {
+    unsafe fn sum_depthwise<const P: usize>(row: &DepthwiseRow, first: usize, block: usize) -> [[Self::Sums; 1]; P] {
+        // SAFETY: the caller's promises are passed on; this processor has the instruction.
+        unsafe {
+            depthwise_by_halves(
+                row,
+                first,
+                block,
+                #[inline(always)]
+                |sums, x, w| _mm256_add_epi32(sums, _mm256_madd_epi16(x, w)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "intrinsics and pointers")]
+    unsafe fn quantize(sums: Self::Sums, multipliers: &[f32; BLOCK], added: Option<Added>, levels: Levels) -> [u8; BLOCK] {
         // SAFETY: the caller's promise.
-        unsafe { quantize_by_halves(sums, multipliers, added, zero_point, low) }
+        unsafe { quantize_by_halves(sums, multipliers, added, levels) }
     }
 
     #[inline(always)]
