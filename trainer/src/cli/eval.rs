@@ -6,9 +6,10 @@ use anyhow::Context;
 use autochrome_model::Colorizer;
 use autochrome_trainer::checkpoint::write_atomically;
 use autochrome_trainer::data::pack::{PackConfig, PackInput, pack};
-use autochrome_trainer::data::shard::{MANIFEST_NAME, PackedSet};
+use autochrome_trainer::data::shard::{ItemKind, MANIFEST_NAME, PackedSet};
 use autochrome_trainer::data::split::Split;
 use autochrome_trainer::evaluate::{self, Comparison, Contestant, Exhibits, FeatureNetwork, PerceptualDistance, Plan, Share, page, table};
+use autochrome_trainer::export;
 use clap::ValueEnum;
 use tempfile::TempDir;
 
@@ -32,6 +33,13 @@ pub(crate) struct Eval {
     /// Pictures a source, evenly spread.
     #[arg(long, default_value_t = usize::MAX)]
     limit: usize,
+    /// A packed set whose training photographs the classical methods take their colors from. By default they take those of the set that is
+    /// measured, where its validation split is: a reference that is the picture itself would be the truth.
+    #[arg(long, value_name = "SET")]
+    references: Option<PathBuf>,
+    /// Leaves the classical methods out.
+    #[arg(long, conflicts_with = "references")]
+    no_classical: bool,
     /// Only still pictures.
     #[arg(long)]
     stills_only: bool,
@@ -78,10 +86,8 @@ impl Eval {
         for &temperature in &self.temperatures {
             anyhow::ensure!(temperature > 0.0 && temperature.is_finite(), "the temperature {temperature}: a positive number is needed");
         }
-        let mut contestants = vec![Contestant::grey()];
-        for file in &self.models {
-            contestants.push(if file.is_dir() { Contestant::from_run(file)? } else { Contestant::from_file(file)? });
-        }
+        let models = self.models.iter().map(|path| if path.is_dir() { Contestant::from_run(path) } else { Contestant::from_file(path) });
+        let models = models.collect::<anyhow::Result<Vec<_>>>()?;
         let plan = Plan {
             temperatures: self.temperatures.clone(),
             moving: !self.stills_only,
@@ -92,16 +98,38 @@ impl Eval {
         let opened = Opened::open(&self.data)?;
         let share = if opened.temporary.is_some() { Share::Whole } else { self.split.into() };
         let exhibits = Exhibits::choose(&opened.set, share, self.limit)?;
+        let mut contestants = vec![Contestant::grey()];
+        contestants.extend(self.classical(&opened.set, share)?);
+        contestants.extend(models);
         let mut bar = Bar::new("measured");
         let mut found = evaluate::evaluate(contestants, &exhibits, None, &plan, &mut |done, total| bar.at(done as u64, total as u64, ""))?;
         bar.end();
         found.conditions.set = name_of(&self.data);
         self.show(&found)?;
         if let Some(grid) = &self.grid {
-            let models = self.models.iter().map(|m| Colorizer::load(m)).collect::<Result<_, _>>()?;
+            let colorizer = |path: &PathBuf| -> anyhow::Result<Colorizer> {
+                let name = path.display().to_string();
+                Ok(if path.is_dir() { Colorizer::from_proto(&name, &export::float_of_run(path)?)? } else { Colorizer::load(path)? })
+            };
+            let models = self.models.iter().map(colorizer).collect::<anyhow::Result<_>>()?;
             evaluate::sample_grid(models, &exhibits, 24, grid)?;
         }
         Ok(())
+    }
+
+    /// The classical rows, where there are pictures to take colors from that are not measured themselves.
+    fn classical(&self, measured: &PackedSet, share: Share) -> anyhow::Result<Vec<Contestant>> {
+        if self.no_classical {
+            return Ok(Vec::new());
+        }
+        if let Some(set) = &self.references {
+            return Contestant::classical(&PackedSet::open(set)?);
+        }
+        if share == Share::Of(Split::Validation) && measured.items(Split::Train).iter().any(|item| item.kind == ItemKind::Still) {
+            return Contestant::classical(measured);
+        }
+        eprintln!("no classical methods: name a packed set to take colors from with --references");
+        Ok(Vec::new())
     }
 
     fn show(&self, found: &Comparison) -> anyhow::Result<()> {

@@ -197,3 +197,32 @@ where
         (self.transfer)(reference, grey).with_context(|| format!("take colors from {}", reference.name))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use super::super::grey_luma;
+    use super::*;
+    use crate::data::shard::test_sets::small_set;
+
+    #[test]
+    fn a_reference_is_chosen_at_the_first_frame_and_kept_until_the_next_feed() {
+        let folder = tempfile::tempdir().unwrap();
+        let references = Arc::new(References::from_training(&small_set(folder.path()), 100).unwrap());
+        let greys = [1, 3].map(|i| references.picture(i)).map(|picture| grey_luma(&picture.rgb, picture.width, picture.height));
+        // Its color says which reference it was given: their widths differ.
+        let mut colorist = ByReference::new(references, |reference: &Reference, grey: &Plane<u8>| {
+            let plane = |value| Plane::filled(grey.width, grey.height, value);
+            Ok(Chroma { a: plane(reference.width as f32), b: plane(0.0) })
+        });
+        let mut given = |grey: &Plane<u8>, anew: bool| {
+            if anew {
+                colorist.begin();
+            }
+            colorist.color(grey).unwrap().a.data[0]
+        };
+        assert_eq!(given(&greys[0], true), 41.0);
+        assert_eq!(given(&greys[1], false), 41.0, "still the same feed");
+        assert_eq!(given(&greys[1], true), 43.0);
+    }
+}
