@@ -235,41 +235,4 @@ mod tests {
         assert!(said.starts_with("convert") && said.contains("weights.pth") && said.contains(".pth file is expected"), "{said}");
         assert!(!folder.path().join("out.bpk").exists());
     }
-
-    /// Temporary: features of the real weights for the golden check.
-    #[test]
-    #[ignore]
-    fn golden() {
-        let device = Device::flex();
-        let config: RunConfig = toml::from_str("[net]\nkind = \"lite0-unet\"").unwrap();
-        let net = load_encoder(config.fresh_network(&device).unwrap(), Path::new("/tmp/lite0/encoder.bpk")).unwrap();
-        let Network::Lite0UNet(net) = net else { panic!("another network") };
-        let read = |p: &str| -> Vec<f32> {
-            std::fs::read(p).unwrap().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-        };
-        let x = read("/tmp/lite0/golden_in.f32");
-        let f = net.encoder.forward(Tensor::from_data(TensorData::new(x, [1, 1, 224, 224]), &device));
-        for (i, t) in f.into_iter().enumerate() {
-            let e = read(&format!("/tmp/lite0/golden_{i}.f32"));
-            let v = t.clone().into_data().try_into_vec::<f32>().unwrap();
-            assert_eq!(v.len(), e.len());
-            let err = v.iter().zip(&e).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            let inner = {
-                let [_, c, h, w] = t.dims();
-                let mut m = 0.0_f32;
-                for k in 0..c {
-                    for y in 0..h {
-                        for xx in 0..w {
-                            let i = (k * h + y) * w + xx;
-                            m = m.max((v[i] - e[i]).abs());
-                            if y + 1 < h && xx + 1 < w {}
-                        }
-                    }
-                }
-                m
-            };
-            let max = e.iter().map(|a| a.abs()).fold(0.0, f32::max);
-            println!("golden {i}: {:?} max {max} err {err} {inner}", t.dims());
-        }
-    }
 }
