@@ -1,5 +1,6 @@
 //! Checkpoints: everything that an exact resume needs, in one folder that appears whole or not at all.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use crate::export::calibrate::Ranges;
 use crate::nets::discriminator::Critic;
 use crate::nets::{Network, States};
 
@@ -20,11 +22,15 @@ const CRITIC: &str = "critic.bpk";
 const CRITIC_OPTIMIZER: &str = "critic-optimizer.bpk";
 const STATES: &str = "states.f32";
 const POSITION: &str = "position.json";
-/// How many of the newest checkpoints are kept.
-const KEPT: usize = 3;
+/// What quantization-aware training found; only there while it goes on.
+const RANGES: &str = "ranges.json";
+/// CRC-32C of each of the other files.
+const CHECKSUMS: &str = "checksums.json";
+/// What a folder is called while it is written.
+const UNFINISHED: &str = ".writing-";
 
 /// Where a run stands: the next step, which is also the number of the next chunk of data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     /// Steps done.
     pub step: u64,
@@ -34,6 +40,27 @@ pub struct Position {
     pub state_shapes: Vec<[usize; 4]>,
     /// The learning curve's best validation loss so far.
     pub best_validation_loss: Option<f32>,
+    /// The step it was found at.
+    #[serde(default)]
+    pub best_step: u64,
+    /// Evaluations since then.
+    #[serde(default)]
+    pub evaluations_since_best: u64,
+}
+
+impl Position {
+    /// Takes note of the validation loss at this step; whether it is the best so far.
+    pub fn takes(&mut self, validation_loss: f32) -> bool {
+        let better = self.best_validation_loss.is_none_or(|best| validation_loss < best);
+        if better {
+            self.best_validation_loss = Some(validation_loss);
+            self.best_step = self.step;
+            self.evaluations_since_best = 0;
+        } else {
+            self.evaluations_since_best += 1;
+        }
+        better
+    }
 }
 
 /// What is saved and restored.
@@ -48,6 +75,8 @@ pub struct Progress {
     pub adversary: Option<Adversary>,
     /// The lanes' recurrent states.
     pub states: States,
+    /// The ranges of the activations, once quantization-aware training has begun.
+    pub ranges: Option<Ranges>,
     /// Where the run stands.
     pub position: Position,
 }
@@ -60,15 +89,15 @@ pub struct Adversary {
     pub optimizer: ModuleOptimizer,
 }
 
-/// Writes a checkpoint of `progress` under `folder` and removes all but the newest few.
+/// Writes a checkpoint of `progress` under `folder` and removes all but the newest `keep`.
 ///
 /// # Errors
 /// If a file cannot be written; an older checkpoint is then still whole.
-pub fn save(folder: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
+pub fn save(folder: &Path, progress: &Progress, keep: usize) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let target = folder.join(format!("{:08}", progress.position.step));
     let staging = tempfile::Builder::new()
-        .prefix(".writing-")
+        .prefix(UNFINISHED)
         .tempdir_in(folder)
         .with_context(|| format!("create a folder in {}", folder.display()))?;
     // Brings the pending batch's statistics into the network: a record alone would be one batch behind.
@@ -86,16 +115,25 @@ pub fn save(folder: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
         states.extend(values.iter().flat_map(|v| v.to_le_bytes()));
     }
     let position = serde_json::to_vec_pretty(&position)?;
-    for (name, bytes) in
-        [(WEIGHTS, &weights[..]), (AVERAGE, &average[..]), (OPTIMIZER, &optimizer[..]), (STATES, &states[..]), (POSITION, &position[..])]
-    {
+    let ranges = progress.ranges.as_ref().map(serde_json::to_vec_pretty).transpose()?;
+    let always =
+        [(WEIGHTS, &weights[..]), (AVERAGE, &average[..]), (OPTIMIZER, &optimizer[..]), (STATES, &states[..]), (POSITION, &position[..])];
+    let adversary = match &progress.adversary {
+        Some(Adversary { critic, optimizer }) => Some((
+            critic.clone().into_record().into_bytes().context("encode the critic")?,
+            optimizer.into_bytes().context("encode the critic's optimizer")?,
+        )),
+        None => None,
+    };
+    let critic = adversary.iter().flat_map(|(critic, optimizer)| [(CRITIC, &critic[..]), (CRITIC_OPTIMIZER, &optimizer[..])]);
+    let files = always.into_iter().chain(critic).chain(ranges.as_ref().map(|ranges| (RANGES, &ranges[..])));
+    let mut checksums = BTreeMap::new();
+    for (name, bytes) in files {
         write_synced(&staging.path().join(name), bytes)?;
+        checksums.insert(name, crc32c::crc32c(bytes));
     }
-    if let Some(Adversary { critic, optimizer }) = &progress.adversary {
-        write_synced(&staging.path().join(CRITIC), &critic.clone().into_record().into_bytes().context("encode the critic")?)?;
-        write_synced(&staging.path().join(CRITIC_OPTIMIZER), &optimizer.into_bytes().context("encode the critic's optimizer")?)?;
-    }
-    // A run that was resumed and stopped at once stands where it stood.
+    write_synced(&staging.path().join(CHECKSUMS), &serde_json::to_vec_pretty(&checksums)?)?;
+    // One that is there already was passed over as damaged when the run was resumed.
     if target.exists() {
         fs::remove_dir_all(&target).with_context(|| format!("replace {}", target.display()))?;
     }
@@ -103,11 +141,42 @@ pub fn save(folder: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
     fs::rename(&staged, &target).with_context(|| format!("move the checkpoint to {}", target.display()))?;
     sync_folder(folder)?;
     let mut all = list(folder)?;
-    all.truncate(all.len().saturating_sub(KEPT));
+    all.truncate(all.len().saturating_sub(keep.max(1)));
     for old in all {
         fs::remove_dir_all(&old).with_context(|| format!("remove the old checkpoint {}", old.display()))?;
     }
     Ok(target)
+}
+
+/// Removes what a run that was killed while it wrote a checkpoint left under `folder`.
+///
+/// # Errors
+/// If it is there and cannot be removed.
+pub fn remove_unfinished(folder: &Path) -> anyhow::Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(UNFINISHED)) {
+            fs::remove_dir_all(&path).with_context(|| format!("remove the unfinished checkpoint {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the checkpoint of `step` under `folder`, if there is one, out of the way: no run can go on from it. It stays beside the others.
+///
+/// # Errors
+/// If it is there and cannot be renamed.
+pub fn set_aside(folder: &Path, step: u64) -> anyhow::Result<()> {
+    let path = folder.join(format!("{step:08}"));
+    if path.exists() {
+        let aside = folder.join(format!("diverged-{step:08}"));
+        if aside.exists() {
+            fs::remove_dir_all(&aside).with_context(|| format!("replace {}", aside.display()))?;
+        }
+        fs::rename(&path, &aside).with_context(|| format!("rename {} to {}", path.display(), aside.display()))?;
+        sync_folder(folder)?;
+    }
+    Ok(())
 }
 
 /// The checkpoints under `folder`, oldest first.
@@ -144,17 +213,25 @@ pub fn restore_newest(folder: &Path, fresh: impl Fn() -> Progress, device: &Devi
 /// # Errors
 /// If a file is missing, damaged, or of other shapes.
 pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<Progress> {
-    let read = |name: &str| fs::read(path.join(name)).with_context(|| format!("read {}", path.join(name).display()));
-    let position = position(path)?;
-    let net = load_weights(fresh.net, &path.join(WEIGHTS))?;
-    let average = load_weights(fresh.average, &path.join(AVERAGE))?;
+    let checksums = read_checksums(path)?;
+    let read = |name: &str| -> anyhow::Result<Vec<u8>> {
+        let file = path.join(name);
+        let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+        let intact = checksums.is_empty() || checksums.get(name).is_some_and(|checksum| *checksum == crc32c::crc32c(&bytes));
+        ensure!(intact, "{} is damaged: its {} bytes do not have the checksum that {CHECKSUMS} gives", file.display(), bytes.len());
+        Ok(bytes)
+    };
+    let position: Position = serde_json::from_slice(&read(POSITION)?).with_context(|| format!("read {}", path.join(POSITION).display()))?;
+    let net = with_weights(fresh.net, read(WEIGHTS)?, &path.join(WEIGHTS))?;
+    let average = with_weights(fresh.average, read(AVERAGE)?, &path.join(AVERAGE))?;
     let optimizer = |fresh: ModuleOptimizer, name: &str| {
         let bytes = Bytes::from_bytes_vec(read(name)?);
         fresh.from_bytes(bytes).map_err(|e| anyhow::anyhow!("{}: {e:?}", path.join(name).display()))
     };
     let adversary = match fresh.adversary {
         Some(Adversary { critic, optimizer: fresh }) => {
-            Some(Adversary { critic: load_weights(critic, &path.join(CRITIC))?, optimizer: optimizer(fresh, CRITIC_OPTIMIZER)? })
+            let critic = with_weights(critic, read(CRITIC)?, &path.join(CRITIC))?;
+            Some(Adversary { critic, optimizer: optimizer(fresh, CRITIC_OPTIMIZER)? })
         }
         None => None,
     };
@@ -172,7 +249,21 @@ pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<
             Tensor::from_data(TensorData::new(own.to_vec(), shape), device)
         })
         .collect();
-    Ok(Progress { net, average, optimizer, adversary, states, position })
+    let expects_ranges = checksums.contains_key(RANGES) || path.join(RANGES).exists();
+    let ranges = expects_ranges.then(|| read(RANGES)).transpose()?;
+    let ranges = ranges.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+    let ranges = ranges.with_context(|| format!("read {}", path.join(RANGES).display()))?;
+    Ok(Progress { net, average, optimizer, adversary, states, ranges, position })
+}
+
+/// The checksums of a checkpoint's files; none for one that an older version wrote.
+fn read_checksums(path: &Path) -> anyhow::Result<BTreeMap<String, u32>> {
+    let file = path.join(CHECKSUMS);
+    match fs::read(&file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("read {}", file.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
+    }
 }
 
 /// Loads the weights of `file` into `net`.
@@ -181,6 +272,10 @@ pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<
 /// If the file is missing, damaged, or of another network.
 pub fn load_weights<M: Module>(net: M, file: &Path) -> anyhow::Result<M> {
     let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    with_weights(net, bytes, file)
+}
+
+fn with_weights<M: Module>(net: M, bytes: Vec<u8>, file: &Path) -> anyhow::Result<M> {
     let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
     net.try_load_record(record).map_err(|e| anyhow::anyhow!("{} does not fit this network: {e}", file.display()))
 }
@@ -193,6 +288,19 @@ pub fn position(path: &Path) -> anyhow::Result<Position> {
     let file = path.join(POSITION);
     let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
     serde_json::from_slice(&bytes).with_context(|| format!("read {}", file.display()))
+}
+
+/// The ranges that quantization-aware training has found up to this checkpoint, if it has begun.
+///
+/// # Errors
+/// If the file is there and cannot be read.
+pub fn frozen_ranges(checkpoint: &Path) -> anyhow::Result<Option<Ranges>> {
+    let file = checkpoint.join(RANGES);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+    serde_json::from_slice(&bytes).map(Some).with_context(|| format!("read {}", file.display()))
 }
 
 /// The file of a checkpoint that holds the averaged weights: what is evaluated and exported.

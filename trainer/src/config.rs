@@ -13,6 +13,7 @@ use crate::losses::adversarial::AdversarialConfig;
 use crate::nets::initialization::Initialization;
 use crate::nets::{NetConfig, Network, OutputKind};
 use crate::schedule::ScheduleConfig;
+use crate::train::{Precision, QuantizationConfig};
 
 /// Everything that decides a run's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,12 +30,20 @@ pub struct RunConfig {
     pub workers: usize,
     /// Optimizer steps.
     pub steps: u64,
+    /// What forward and backward passes compute in.
+    pub precision: Precision,
+    /// Chunks whose gradients make one optimizer step: as many lanes again, without their memory.
+    pub accumulate: usize,
     /// Steps between two lines of the log.
     pub log_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// How many of the newest checkpoints are kept, beside the best.
+    pub keep: usize,
     /// Steps between evaluations.
     pub evaluate_every: u64,
+    /// The run ends when so many evaluations in a row brought no better validation loss. 0: never.
+    pub patience: u64,
     /// What the run starts from (fine-tuning), if anything: a checkpoint, or a float ONNX file of the same bins and widths.
     pub start_from: Option<PathBuf>,
     /// The file (see `convert-encoder`) that a pretrained encoder begins with, if the network has one; where `start_from` is given too, that wins.
@@ -63,6 +72,8 @@ pub struct RunConfig {
     pub adversarial: Option<AdversarialConfig>,
     /// The network.
     pub net: NetConfig,
+    /// Quantization-aware training, if any.
+    pub quantization: Option<QuantizationConfig>,
     /// The data.
     pub data: LaneConfig,
 }
@@ -75,9 +86,13 @@ impl Default for RunConfig {
             initialization: Initialization::default(),
             workers: 2,
             steps: 10_000,
+            precision: Precision::default(),
+            accumulate: 1,
             log_every: 20,
             checkpoint_every: 200,
+            keep: 3,
             evaluate_every: 500,
+            patience: 0,
             start_from: None,
             encoder_weights: None,
             weight_decay: 0.02,
@@ -92,6 +107,7 @@ impl Default for RunConfig {
             loss: LossConfig::default(),
             adversarial: None,
             net: NetConfig::default(),
+            quantization: None,
             data: LaneConfig::default(),
         }
     }
@@ -127,6 +143,24 @@ impl RunConfig {
             "steps, log_every, checkpoint_every and evaluate_every are above 0"
         );
         self.loss.check()?;
+        if let Some(QuantizationConfig { start_share }) = self.quantization {
+            ensure!((0.0..1.0).contains(&start_share), "quantization.start_share {start_share} is outside 0 to 1");
+        }
+        ensure!(
+            self.precision == Precision::Float || matches!(self.net, NetConfig::RecurrentUnet(_)),
+            "precision is bfloat16; only recurrent-unet keeps its normalizations in float"
+        );
+        ensure!(
+            self.adversarial.is_none() || self.accumulate == 1,
+            "accumulate is {}; adversarial training takes one chunk a step, for the critic learns between the chunks",
+            self.accumulate
+        );
+        ensure!(self.accumulate > 0 && self.keep > 0, "accumulate and keep are above 0");
+        ensure!(
+            (0.0..1.0).contains(&self.average_decay),
+            "average_decay {} is outside 0 to 1, where 1 would never learn",
+            self.average_decay
+        );
         ensure!(
             self.loss.warp.is_none() || (self.data.flow && self.data.chunk_frames > 1),
             "loss.warp needs data.flow = true and data.chunk_frames of 2 or more: it compares frames along their motion"
@@ -141,6 +175,11 @@ impl RunConfig {
             self.data.lanes
         );
         self.centers().map(|_| ())
+    }
+
+    /// Frames that one optimizer step sees.
+    pub fn frames_a_step(&self) -> usize {
+        self.data.lanes * self.data.chunk_frames * self.accumulate
     }
 
     /// The network's output channels.

@@ -12,6 +12,7 @@ pub mod experiments;
 pub mod export;
 pub mod figure;
 pub mod filmstrip;
+pub mod follow;
 pub mod losses;
 pub mod metrics;
 pub mod nets;

@@ -23,7 +23,7 @@ const CALIBRATION_CHUNKS: u64 = 6;
 /// Validation pictures an evaluation in the middle of a run measures.
 const PICTURES: usize = 120;
 /// What a line of `metrics.jsonl` has besides losses.
-const NO_LOSSES: [&str; 8] =
+pub(crate) const NO_LOSSES: [&str; 8] =
     ["step", "gradient_norm", "learning_rate", "frames_per_s", "processor_s", "waited_share", "gain_db", "colorfulness_share"];
 /// Rows of a sample grid.
 const GRID_ROWS: usize = 16;
@@ -93,7 +93,7 @@ pub fn card(
             format!("{source} ({items} items)")
         })
         .collect();
-    let frames = position.step * (config.data.lanes * config.data.chunk_frames) as u64;
+    let frames = position.step * config.frames_a_step() as u64;
     let started = config.start_from.as_ref().map_or("random weights".to_owned(), |from| format!("the weights of {}", from.display()));
     let text = format!(
         "# {} {width}x{height}\n\n\

@@ -166,7 +166,7 @@ fn trained(config: &RunConfig) -> Vec<Value> {
 
 fn run_until(run: &Path, config: &RunConfig, until: u64) {
     let stop = AtomicBool::new(false);
-    train::start(run, config, packed(), &device(), &stop, &mut Until { until, stop: &stop }).unwrap();
+    train::start(run, config, packed(), &[device()], &stop, &mut Until { until, stop: &stop }).unwrap();
 }
 
 fn device() -> Device {
@@ -204,7 +204,7 @@ fn goes_on(name: &str, until: u64) {
     run_until(&parts, &config, until);
     assert_eq!(lines(&parts).len() as u64, until / 5, "it was not interrupted");
     let stop = AtomicBool::new(false);
-    train::resume(&parts, None, &device(), &stop, &mut Until { until: u64::MAX, stop: &stop }).unwrap();
+    train::resume(&parts, None, &[device()], &stop, &mut Until { until: u64::MAX, stop: &stop }).unwrap();
     assert_eq!(lines(&parts), lines(&whole));
     assert!(weights(&parts, &config, 60) == weights(&whole, &config, 60), "the weights differ");
 }
@@ -312,7 +312,7 @@ fn what_cannot_go_together_is_refused_before_anything_is_written() {
         mistake(&mut config);
         let run = folder.path().join("run");
         let stop = AtomicBool::new(false);
-        let error = train::start(&run, &config, packed(), &device(), &stop, &mut Until { until: 5, stop: &stop }).unwrap_err();
+        let error = train::start(&run, &config, packed(), &[device()], &stop, &mut Until { until: 5, stop: &stop }).unwrap_err();
         assert!(format!("{error:#}").contains(said), "{error:#}");
         assert!(!run.exists(), "{said}: a run was begun");
     }

@@ -221,7 +221,7 @@ fn trains_resumes_and_exports(name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let (whole, resumed) = (folder.path().join("whole"), folder.path().join("resumed"));
     let device = Device::flex().autodiff();
-    train::start(&whole, &config, pack(), &device, &AtomicBool::new(false), &mut Quiet).unwrap();
+    train::start(&whole, &config, pack(), std::slice::from_ref(&device), &AtomicBool::new(false), &mut Quiet).unwrap();
     let [(20, before), (40, after)] = losses(&whole)[..] else { panic!("{:?}", losses(&whole)) };
     assert!(after < 0.97 * before, "the loss went from {before} to {after}");
 
@@ -235,7 +235,7 @@ fn trains_resumes_and_exports(name: &str) {
     for file in ["config.toml", "prior.json", "data.txt", "metrics.jsonl"] {
         std::fs::copy(whole.join(file), resumed.join(file)).unwrap();
     }
-    train::resume(&resumed, None, &device, &AtomicBool::new(false), &mut Quiet).unwrap();
+    train::resume(&resumed, None, std::slice::from_ref(&device), &AtomicBool::new(false), &mut Quiet).unwrap();
     assert_eq!(losses(&resumed), losses(&whole));
     let average = |run: &Path| {
         let net = config.fresh_network(&Device::flex()).unwrap();

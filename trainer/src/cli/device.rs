@@ -1,41 +1,67 @@
 //! Where Burn computes.
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use burn::tensor::Device;
 use clap::ValueEnum;
+
+/// Where to train.
+#[derive(clap::Args)]
+pub(crate) struct Devices {
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceChoice,
+    /// How many devices share the work; the configuration's `workers` are spread over them.
+    #[arg(long, default_value_t = 1)]
+    devices: usize,
+}
+
+impl Devices {
+    /// The devices, for training; the first holds the network.
+    pub(crate) fn open(&self) -> anyhow::Result<Vec<Device>> {
+        ensure!(self.devices > 0, "--devices is above 0");
+        self.device.open_several(self.devices)
+    }
+}
 
 #[derive(Clone, Copy, Default, ValueEnum)]
 pub(crate) enum DeviceChoice {
     /// This machine's processor.
     #[default]
     Cpu,
-    /// The first NVIDIA GPU; needs a build with `--features cuda`.
+    /// NVIDIA GPUs, from the first; needs a build with `--features cuda`.
     Cuda,
 }
 
 impl DeviceChoice {
     /// The device, for training.
     pub(crate) fn open(self) -> anyhow::Result<Device> {
+        Ok(self.open_several(1)?.remove(0))
+    }
+
+    fn open_several(self, count: usize) -> anyhow::Result<Vec<Device>> {
         match self {
             Self::Cpu if cfg!(feature = "cuda") && std::env::var("BURN_DEVICE").as_deref() != Ok("flex") => {
                 // Burn restores optimizers on its default device, which in such a build is the GPU.
                 bail!("this build computes on CUDA by default; set BURN_DEVICE=flex in the environment to compute on the CPU")
             }
-            Self::Cpu => Ok(Device::flex().autodiff()),
-            Self::Cuda => open_cuda(),
+            // There is one such device; twice the same is what a machine without GPUs can try several devices with.
+            Self::Cpu => Ok(vec![Device::flex().autodiff(); count]),
+            Self::Cuda => open_cuda(count),
         }
     }
 }
 
 #[cfg(feature = "cuda")]
-fn open_cuda() -> anyhow::Result<Device> {
-    match Device::enumerate(burn::tensor::DeviceType::Cuda).into_iter().next() {
-        Some(device) => Ok(device.autodiff()),
-        None => bail!("no CUDA GPU was found: `nvidia-smi` should list one, and the CUDA libraries must be installed"),
+fn open_cuda(count: usize) -> anyhow::Result<Vec<Device>> {
+    let found: Vec<Device> = Device::enumerate(burn::tensor::DeviceType::Cuda).into_iter().map(Device::autodiff).take(count).collect();
+    match found.len() {
+        0 => bail!("no CUDA GPU was found: `nvidia-smi` should list one, and the CUDA libraries must be installed"),
+        fewer if fewer < count => bail!("{count} CUDA GPUs are wanted and {fewer} were found"),
+        _ => Ok(found),
     }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn open_cuda() -> anyhow::Result<Device> {
+fn open_cuda(_count: usize) -> anyhow::Result<Vec<Device>> {
     bail!("this build has no CUDA; build it with `cargo build --release -p autochrome-trainer --features cuda`")
 }

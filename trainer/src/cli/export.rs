@@ -32,6 +32,9 @@ pub(crate) struct Export {
     /// The default factor on ab, in place of the configuration's.
     #[arg(long)]
     saturation: Option<f32>,
+    /// The checkpoint with the best validation loss, in place of the newest.
+    #[arg(long)]
+    best: bool,
     /// Only the float file, without calibration and verification: for a look in the middle of a run.
     #[arg(long)]
     float_only: bool,
@@ -39,8 +42,10 @@ pub(crate) struct Export {
 
 impl Export {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { run, out, data, training, license, temperature, saturation, float_only } = self;
-        let (net, mut config) = export::network_of_run(&run)?;
+        let Self { run, out, data, training, license, temperature, saturation, best, float_only } = self;
+        let checkpoint = checkpoint::list(&if best { train::best(&run) } else { train::checkpoints(&run) })?.pop();
+        let checkpoint = checkpoint.with_context(|| format!("{} has no checkpoint", run.display()))?;
+        let (net, mut config) = export::network_at(&run, &checkpoint)?;
         config.temperature = temperature.unwrap_or(config.temperature);
         config.saturation = saturation.unwrap_or(config.saturation);
         let provenance = Provenance { training: training.unwrap_or_else(|| format!("run {:?}", config.name)), license };
@@ -48,11 +53,12 @@ impl Export {
             let model = export::float_model(&net, &config, &provenance)?;
             let file = out.join("float.onnx");
             checkpoint::write_atomically(&file, &prost::Message::encode_to_vec(&model))?;
-            println!("{} from {}", file.display(), run.display());
+            println!("{} from {}", file.display(), checkpoint.display());
             return Ok(());
         }
         let data = data.map_or_else(|| train::data_of(&run), Ok)?;
-        let (exported, parity) = export::export(&net, &config, &Arc::new(PackedSet::open(&data)?), &provenance, &out)?;
+        let (pack, frozen) = (Arc::new(PackedSet::open(&data)?), checkpoint::frozen_ranges(&checkpoint)?);
+        let (exported, parity) = export::export(&net, &config, &pack, &provenance, frozen, &out)?;
         println!("Tract against Burn: {}", serde_json::to_string(&parity)?);
         tell(&exported)
     }

@@ -5,6 +5,7 @@ mod compare;
 mod convert_encoder;
 mod decodes;
 mod device;
+mod dry_run;
 mod eval;
 mod experiment;
 mod export;
@@ -14,6 +15,7 @@ mod prior;
 mod strip;
 mod survey;
 mod train;
+mod watch;
 
 use clap::Subcommand;
 
@@ -26,6 +28,8 @@ pub(crate) enum Verb {
     Loader(loader::Loader),
     Train(train::Train),
     Resume(train::Resume),
+    DryRun(dry_run::DryRun),
+    Watch(watch::Watch),
     Eval(eval::Eval),
     Experiment(experiment::Experiment),
     Export(export::Export),
@@ -47,6 +51,8 @@ impl Verb {
             Self::Loader(verb) => verb.run(),
             Self::Train(verb) => verb.run(),
             Self::Resume(verb) => verb.run(),
+            Self::DryRun(verb) => verb.run(),
+            Self::Watch(verb) => verb.run(),
             Self::Eval(verb) => verb.run(),
             Self::Experiment(verb) => verb.run(),
             Self::Export(verb) => verb.run(),

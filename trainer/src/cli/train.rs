@@ -8,7 +8,7 @@ use anyhow::Context;
 use autochrome_trainer::config::{RunConfig, SizeConfig};
 use autochrome_trainer::train;
 
-use super::device::DeviceChoice;
+use super::device::Devices;
 use crate::terminal;
 
 /// Trains a network from the beginning, or from another run's weights.
@@ -25,9 +25,8 @@ pub(crate) struct Train {
     /// A file with another network and input size, in place of the configuration's.
     #[arg(long)]
     size: Option<PathBuf>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t)]
-    device: DeviceChoice,
+    #[command(flatten)]
+    devices: Devices,
     /// Steps, in place of the configuration's.
     #[arg(long)]
     steps: Option<u64>,
@@ -41,7 +40,7 @@ pub(crate) struct Train {
 
 impl Train {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { config, data, run, size, device, steps, start_from, encoder_weights } = self;
+        let Self { config, data, run, size, devices, steps, start_from, encoder_weights } = self;
         let mut config = RunConfig::read(&config)?;
         if let Some(file) = size {
             SizeConfig::read(&file)?.apply(&mut config);
@@ -51,7 +50,7 @@ impl Train {
         config.start_from = start_from.or(config.start_from);
         config.encoder_weights = encoder_weights.or(config.encoder_weights);
         let mut watcher = terminal::Terminal::new();
-        train::start(&run, &config, &data, &device.open()?, &*stop_on_signals()?, &mut watcher)
+        train::start(&run, &config, &data, &devices.open()?, &*stop_on_signals()?, &mut watcher)
     }
 }
 
@@ -63,15 +62,14 @@ pub(crate) struct Resume {
     /// The packed set, where it has moved.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t)]
-    device: DeviceChoice,
+    #[command(flatten)]
+    devices: Devices,
 }
 
 impl Resume {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { run, data, device } = self;
-        train::resume(&run, data.as_deref(), &device.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())
+        let Self { run, data, devices } = self;
+        train::resume(&run, data.as_deref(), &devices.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())
     }
 }
 

@@ -57,7 +57,8 @@ impl Budget {
             RunConfig { steps: u64::MAX, log_every: TRIAL_STEPS, evaluate_every: u64::MAX, checkpoint_every: u64::MAX, ..config.clone() };
         let stop = AtomicBool::new(false);
         let mut watcher = Trial { stop: &stop, last: None };
-        train::start(&folder.path().join("trial"), &trial, pack, device, &stop, &mut watcher).context("try what a step costs")?;
+        train::start(&folder.path().join("trial"), &trial, pack, std::slice::from_ref(device), &stop, &mut watcher)
+            .context("try what a step costs")?;
         let line = watcher.last.context("the trial run ended early")?;
         let (budget_s, step_s) = match self {
             Self::ProcessorMinutes(minutes) => (60.0 * minutes, line.processor_s),

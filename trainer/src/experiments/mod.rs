@@ -188,7 +188,7 @@ pub fn train_entry(
     watcher: &mut dyn Watcher,
 ) -> anyhow::Result<()> {
     if train::config_file(run).exists() {
-        return train::resume(run, Some(pack), device, stop, watcher);
+        return train::resume(run, Some(pack), std::slice::from_ref(device), stop, watcher);
     }
     let mut config = entry.config.clone();
     if let Some(budget) = budget {
@@ -199,7 +199,7 @@ pub fn train_entry(
     }
     // Figures are made of the whole run.
     config.evaluate_every = config.evaluate_every.max(config.steps.div_ceil(4));
-    train::start(run, &config, pack, device, stop, watcher)
+    train::start(run, &config, pack, std::slice::from_ref(device), stop, watcher)
 }
 
 #[cfg(test)]

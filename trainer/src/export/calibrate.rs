@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::Context;
 use autochrome_model::contract;
+use serde::{Deserialize, Serialize};
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::prelude::*;
 
@@ -17,7 +18,7 @@ const CELLS: usize = 4096;
 const CLIPPED: f64 = 2e-5;
 
 /// The range of each tapped tensor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ranges {
     /// Least and greatest value, a share of 2e-5 clipped at either end.
     pub of: HashMap<String, (f32, f32)>,

@@ -23,6 +23,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::ModelProto;
 
+use self::calibrate::Ranges;
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::data::lanes::{LaneConfig, Lanes};
@@ -94,9 +95,17 @@ pub fn float_model(net: &Network, config: &RunConfig, provenance: &Provenance) -
 /// # Errors
 /// If the run has no whole checkpoint.
 pub fn network_of_run(run: &Path) -> anyhow::Result<(Network, RunConfig)> {
-    let config = RunConfig::read(&train::config_file(run))?;
     let newest = checkpoint::list(&train::checkpoints(run))?.pop().with_context(|| format!("{} has no checkpoint", run.display()))?;
-    let net = checkpoint::load_weights(config.fresh_network(&Device::flex())?, &checkpoint::average_file(&newest))?.valid();
+    network_at(run, &newest)
+}
+
+/// The averaged weights of the checkpoint `checkpoint` of a run, and the run's configuration.
+///
+/// # Errors
+/// If either cannot be read.
+pub fn network_at(run: &Path, checkpoint: &Path) -> anyhow::Result<(Network, RunConfig)> {
+    let config = RunConfig::read(&train::config_file(run))?;
+    let net = checkpoint::load_weights(config.fresh_network(&Device::flex())?, &checkpoint::average_file(checkpoint))?.valid();
     Ok((net, config))
 }
 
@@ -109,7 +118,8 @@ pub fn float_of_run(run: &Path) -> anyhow::Result<ModelProto> {
     float_model(&net, &config, &Provenance { training: format!("run {:?}", config.name), license: "not stated".into() })
 }
 
-/// Exports `net` into `folder` as `NAME-WxH-float.onnx` and `NAME-WxH-int8.onnx`, calibrated on `pack`, and verifies both.
+/// Exports `net` into `folder` as `NAME-WxH-float.onnx` and `NAME-WxH-int8.onnx`, and verifies both. The int8 file has the ranges that
+/// quantization-aware training has frozen, or is calibrated on `pack`.
 ///
 /// # Errors
 /// If a stage fails or a file cannot be written.
@@ -118,11 +128,12 @@ pub fn export(
     config: &RunConfig,
     pack: &Arc<PackedSet>,
     provenance: &Provenance,
+    frozen: Option<Ranges>,
     folder: &Path,
 ) -> anyhow::Result<(Exported, verify::Parity)> {
     let float = float_model(net, config, provenance)?;
     let parity = verify::against_burn(net, config, &float, &sequence(pack, Split::Validation, config, 100)?)?;
-    Ok((quantize_and_write(&float, config, pack, folder)?, parity))
+    Ok((quantize_and_write(&float, config, pack, frozen, folder)?, parity))
 }
 
 /// Writes the float model `float` for an input of `width` x `height` into `folder`, with the same weights, as [`export`] would: two files,
@@ -151,13 +162,23 @@ pub fn resize(
     contract::write_card(&mut resized, &card);
     contract::check(&resized).context("the resized model breaks the contract")?;
     let config = RunConfig { input_size: [width, height], ..RunConfig::default() };
-    quantize_and_write(&resized, &config, pack, folder)
+    quantize_and_write(&resized, &config, pack, None, folder)
 }
 
-/// Calibrates and quantizes `float`, compares the two, and writes both. Of `config` only the input's size and the data's degradation count.
-fn quantize_and_write(float: &ModelProto, config: &RunConfig, pack: &Arc<PackedSet>, folder: &Path) -> anyhow::Result<Exported> {
+/// Quantizes `float` (calibrated, if there are no frozen ranges), compares the two, and writes both. Of `config` only the input's size and the
+/// data's degradation count.
+fn quantize_and_write(
+    float: &ModelProto,
+    config: &RunConfig,
+    pack: &Arc<PackedSet>,
+    frozen: Option<Ranges>,
+    folder: &Path,
+) -> anyhow::Result<Exported> {
     let float_bytes = float.encode_to_vec();
-    let ranges = calibrate::calibrate(float, &calibration_lanes(pack, config)?, calibrate::CHUNKS)?;
+    let ranges = match frozen {
+        Some(ranges) => ranges,
+        None => calibrate::calibrate(float, &calibration_lanes(pack, config)?, calibrate::CHUNKS)?,
+    };
     let mut int8 = quantize::quantize(float, &ranges)?;
     let mut card = contract::check(float)?.card;
     card.calibration = Some(ranges.summary.clone());

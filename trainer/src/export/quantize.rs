@@ -6,10 +6,12 @@
 use std::collections::{HashMap, HashSet};
 
 use anyhow::Context;
+use autochrome_model::contract;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, tensor_proto::DataType};
 
 use super::calibrate::Ranges;
 use super::fold::{initializer, tensor, tensor_floats};
+use crate::nets::fake_quant::{Count, Grid, Grids};
 
 /// The operators that move values without changing them.
 const MOVING: [&str; 3] = ["Resize", "Slice", "Concat"];
@@ -62,6 +64,33 @@ pub fn quantize(float: &ModelProto, ranges: &Ranges) -> anyhow::Result<ModelProt
     // Shapes of the float file's inner tensors say nothing about the new ones.
     graph.value_info.clear();
     Ok(model)
+}
+
+/// The values that [`quantize`] leaves to the activations of `float`, in the order of the graph, which is the order of a pass.
+///
+/// # Errors
+/// If a tensor that needs a range has none.
+pub fn grids(float: &ModelProto, ranges: &Ranges) -> anyhow::Result<Grids> {
+    let graph = float.graph.as_ref().context("the model has no graph")?;
+    let parameters = activation_parameters(graph, ranges)?;
+    let grid = |(scale, zero_point)| Grid { scale, zero_point };
+    let of = |name: &String| parameters.get(name).copied();
+    let made_by = |operator: &'static str| graph.node.iter().filter(move |node| node.op_type == operator);
+    let relus = made_by("Relu").map(|node| of(&node.output[0]).map(grid).with_context(|| format!("{:?} has no range", node.output[0])));
+    let apart = |node: &&NodeProto| node.input.iter().any(|input| of(input) != of(&node.output[0]));
+    Ok(Grids {
+        lightness: of(&contract::LIGHTNESS.to_owned()).map(grid).context("the input has no range")?,
+        relus: relus.collect::<anyhow::Result<_>>()?,
+        concatenations: made_by("Concat").map(|node| Some(node).filter(apart).and_then(|node| of(&node.output[0])).map(grid)).collect(),
+        state: grid(scale_and_zero_point(-1.0, 1.0)),
+    })
+}
+
+/// How many activations of each kind `float` has; a Clip is a ReLU that ends.
+pub fn count(float: &ModelProto) -> Count {
+    let nodes = || float.graph.iter().flat_map(|graph| &graph.node);
+    let of = |operator: &str| nodes().filter(|node| node.op_type == operator).count();
+    Count { relus: of("Relu") + of("Clip"), concatenations: of("Concat") }
 }
 
 const DEQUANTIZED: &str = "_dequantized";

@@ -3,10 +3,11 @@
 use burn::module::{Initializer, Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
-use burn::tensor::activation::relu;
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+
+use super::fake_quant::relu;
 
 /// The epsilon of every batch normalization.
 pub const NORM_EPSILON: f64 = 1e-5;
@@ -24,6 +25,14 @@ pub fn conv3x3(from: usize, to: usize, stride: usize, bias: bool, device: &Devic
     conv
 }
 
+/// Batch normalization, in float whatever `x` is in: its statistics are sums over many pixels.
+pub fn normalized(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+    match x.dtype() {
+        DType::F32 => norm.forward(x),
+        narrow => norm.forward(x.cast(FloatDType::F32)).cast(FloatDType::from(narrow)),
+    }
+}
+
 /// 3x3 convolution, batch normalization, ReLU.
 #[derive(Module, Debug)]
 pub struct Stage {
@@ -39,7 +48,7 @@ impl Stage {
 
     /// \[B, from, H, W\] to \[B, to, H / stride, W / stride\].
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        relu(self.norm.forward(self.conv.forward(x)))
+        relu(normalized(&self.norm, self.conv.forward(x)))
     }
 }
 
@@ -62,7 +71,7 @@ impl Residual {
 
     /// \[B, C, H, W\] to the same shape.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        relu(x.clone() + self.norm.forward(self.conv.forward(self.first.forward(x))))
+        relu(x.clone() + normalized(&self.norm, self.conv.forward(self.first.forward(x))))
     }
 }
 

@@ -5,6 +5,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
 
+use super::fake_quant;
 use super::layers::conv3x3;
 
 /// A ConvGRU whose input and hidden convolutions are separate, so that each can be quantized with a range of its own.
@@ -32,10 +33,10 @@ impl ConvGru {
     /// The next state from what the input's convolutions gave, both \[B, .., h, w\].
     fn step(&self, gates: Tensor<4>, candidate: Tensor<4>, state: Tensor<4>) -> Tensor<4> {
         let channels = state.dims()[1];
-        let gates = sigmoid(gates + self.gates_h.forward(state.clone()));
+        let gates = sigmoid(gates + self.gates_h.forward(fake_quant::state(state.clone())));
         let update = gates.clone().narrow(1, 0, channels);
         let keep = gates.narrow(1, channels, channels);
-        let candidate = (candidate + self.candidate_h.forward(keep * state.clone())).tanh();
+        let candidate = (candidate + self.candidate_h.forward(fake_quant::state(keep * state.clone()))).tanh();
         // As h + z (c - h): one operator fewer than (1 - z) h + z c.
         state.clone() + update * (candidate - state)
     }
@@ -70,5 +71,5 @@ impl ConvGru {
 pub fn half_through(memory: &ConvGru, x: Tensor<4>, state: Tensor<4>, keep: &[Option<Tensor<4>>]) -> (Tensor<4>, Tensor<4>) {
     let channels = x.dims()[1] / 2;
     let (remembered, state) = memory.run(x.clone().narrow(1, 0, channels), state, keep);
-    (Tensor::cat(vec![remembered, x.narrow(1, channels, channels)], 1), state)
+    (fake_quant::concatenation(vec![remembered, x.narrow(1, channels, channels)]), state)
 }

@@ -7,6 +7,7 @@
 pub mod blocks;
 pub mod conv_lstm;
 pub mod discriminator;
+pub mod fake_quant;
 pub mod feature_unet;
 pub mod fully_connected;
 pub mod initialization;
@@ -260,6 +261,7 @@ impl Network {
     /// (see [`OutputKind::activate`]) and the states after the last frame. `keep` \[T\]\[B, 1, 1, 1\] holds 0 where a lane's state is zeroed in
     /// front of a frame; `None` keeps all.
     pub fn forward_clip(&self, lightness: Tensor<4>, states: States, keep: &[Option<Tensor<4>>]) -> (Tensor<4>, States) {
+        let lightness = fake_quant::lightness(lightness);
         match self {
             Self::RecurrentUNet(net) => net.forward_clip(lightness, states, keep),
             Self::Lite0UNet(net) => net.forward_clip(lightness, states, keep),

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::States;
+use super::fake_quant::concatenation;
 use super::layers::{Residual, Stage, head, twice};
 use super::memory::{ConvGru, half_through};
 
@@ -100,10 +101,10 @@ impl RecurrentUNet {
         let (deep, deep_state) = half_through(&self.deep_memory, deep, deep_state, keep);
         // Shrinking the channels before growing the picture computes a quarter of the positions.
         let grown = twice(self.grow_eighth.forward(deep));
-        let eighth = self.eighth_out.forward(Tensor::cat(vec![grown, eighth], 1));
+        let eighth = self.eighth_out.forward(concatenation(vec![grown, eighth]));
         let (eighth, eighth_state) = half_through(&self.eighth_memory, eighth, eighth_state, keep);
         let grown = twice(self.grow_quarter.forward(eighth));
-        let quarter = self.quarter_out.forward(Tensor::cat(vec![grown, quarter], 1));
+        let quarter = self.quarter_out.forward(concatenation(vec![grown, quarter]));
         (self.head.forward(quarter), vec![deep_state, eighth_state])
     }
 }

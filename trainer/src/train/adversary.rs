@@ -96,6 +96,7 @@ mod tests {
 
     use super::super::batch::Batch;
     use super::super::look::View;
+    use super::super::precision::Precision;
     use super::super::workers::share_of;
     use super::*;
     use crate::config::RunConfig;
@@ -203,7 +204,7 @@ mod tests {
         };
         let centers = config.centers().unwrap();
         let weights = vec![1.0; centers.len()];
-        let view = View { config, centers: center_tensor(centers, &device), features: None };
+        let view = View { config, centers: center_tensor(centers, &device), features: None, precision: Precision::Float, grids: None };
         let workers = Workers::new(config.workers).unwrap();
         let looks = workers.map(|worker, count| {
             let lanes: Range<usize> = share_of(LANES, worker, count);

@@ -27,8 +27,10 @@ pub(super) fn averaged(average: Network, net: &Network, decay: f32) -> Network {
             param.map(|old| old.mul_scalar(decay) + newest.mul_scalar(1.0 - decay))
         }
     }
-    // `valid` copies; a clone would share the normalization's statistics with the average.
     let mut newest = GradientsParams::new();
-    net.valid().visit(&mut Collect(&mut newest));
+    // `valid` copies; a clone would share the normalization's statistics with the average. Of several devices, the statistics stay on the one
+    // that was the last to touch them.
+    let device = average.devices().remove(0);
+    net.valid().to_device(&device).visit(&mut Collect(&mut newest));
     average.map(&mut Blend(&mut newest, decay))
 }

@@ -80,3 +80,21 @@ pub(super) fn clip_gradients(net: &Network, gradients: &mut GradientsParams, max
     }
     norm
 }
+
+/// Whether every weight of `net` is a finite number.
+pub(super) fn is_finite(net: &Network) -> bool {
+    struct Sum(Option<Tensor<1>>);
+    impl ModuleVisitor for Sum {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            // Times zero: finite numbers give 0, others no number, and nothing overflows in the sum.
+            let sum = (param.val().detach() * 0.0).sum();
+            self.0 = Some(match self.0.take() {
+                Some(before) => before + sum,
+                None => sum,
+            });
+        }
+    }
+    let mut sum = Sum(None);
+    net.valid().visit(&mut sum);
+    sum.0.is_none_or(|sum| sum.into_scalar::<f32>() == 0.0)
+}

@@ -1,12 +1,15 @@
 //! What a run writes down and tells while it goes on.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use serde::Serialize;
 
+use super::tensorboard::EventFile;
 use crate::checkpoint;
 
 /// One line of `metrics.jsonl` about the steps since the line before.
@@ -55,6 +58,39 @@ pub trait Watcher {
     fn evaluated(&mut self, metrics: &EvaluationMetrics);
     /// Something a person should read.
     fn say(&mut self, line: &str);
+}
+
+/// `metrics.jsonl`, and the same figures for TensorBoard.
+pub(super) struct Log {
+    path: PathBuf,
+    lines: File,
+    events: EventFile,
+}
+
+impl Log {
+    /// Goes on with the log of the run in the folder `run` behind `step`.
+    pub(super) fn open(run: &Path, step: u64) -> anyhow::Result<Self> {
+        let path = run.join("metrics.jsonl");
+        let lines = File::options().create(true).append(true).open(&path).with_context(|| format!("open {}", path.display()))?;
+        Ok(Self { path, lines, events: EventFile::begin(&run.join("tensorboard"), step + 1)? })
+    }
+
+    /// Adds the line `metrics`; TensorBoard shows its numbers under `group`.
+    pub(super) fn write(&mut self, group: &str, step: u64, metrics: &impl Serialize) -> anyhow::Result<()> {
+        let line = serde_json::to_value(metrics)?;
+        // In one call, so that who follows the file sees few half lines.
+        let text = format!("{}\n", serde_json::to_string(metrics)?);
+        self.lines.write_all(text.as_bytes()).with_context(|| format!("write {}", self.path.display()))?;
+        let numbers = line.as_object().into_iter().flatten().filter(|(name, _)| *name != "step");
+        let scalars: Vec<_> = numbers.filter_map(|(name, value)| Some((format!("{group}/{name}"), value.as_f64()? as f32))).collect();
+        self.events.scalars(step, &scalars)
+    }
+
+    /// Shows the PNG file `picture` in TensorBoard.
+    pub(super) fn picture(&mut self, step: u64, picture: &Path) -> anyhow::Result<()> {
+        let png = fs::read(picture).with_context(|| format!("read {}", picture.display()))?;
+        self.events.picture(step, "samples", &png)
+    }
 }
 
 /// Means since the last line of the log.

@@ -1,18 +1,21 @@
 //! What one worker makes of its lanes of a chunk: the forward pass, the losses, and the gradients.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 
 use super::batch::Batch;
 use super::gradients::Share;
 use super::log::Values;
+use super::precision::{Precision, widened};
 use crate::config::RunConfig;
 use crate::losses::agreement::{AgreementConfig, Transform, disagreement, noise};
 use crate::losses::features::{FeatureNet, feature_distance};
 use crate::losses::warp::warp_difference;
 use crate::losses::{Losses, Prediction, losses};
+use crate::nets::fake_quant::{self, Grids};
 use crate::nets::{Network, States};
 
 /// What all workers share, beside the weights.
@@ -22,6 +25,21 @@ pub(super) struct View<'a> {
     pub(super) centers: Tensor<3>,
     /// What looks for the feature loss.
     pub(super) features: Option<&'a dyn FeatureNet>,
+    /// What the network computes in.
+    pub(super) precision: Precision,
+    /// What its activations are rounded to.
+    pub(super) grids: Option<&'a Arc<Grids>>,
+}
+
+impl View<'_> {
+    /// A pass of `net`, from float to float.
+    fn forward(&self, net: &Network, lightness: Tensor<4>, states: States, keep: &[Option<Tensor<4>>]) -> (Tensor<4>, States) {
+        let narrow = |x: Tensor<4>| x.cast(self.precision.dtype());
+        let keep: Vec<_> = keep.iter().map(|keep| keep.clone().map(narrow)).collect();
+        let states = states.into_iter().map(narrow).collect();
+        let (raw, states) = fake_quant::with(self.grids, || net.forward_clip(narrow(lightness), states, &keep));
+        (raw.cast(FloatDType::F32), states.into_iter().map(|state| state.cast(FloatDType::F32)).collect())
+    }
 }
 
 /// A forward pass and its losses, before anything has learned from it.
@@ -45,7 +63,7 @@ impl Look {
         if let Some(agreement) = &config.agreement {
             batch.lightness = clean.clone() + draw(agreement, &clean, lanes, view.config, step, 0);
         }
-        let (raw, next) = net.forward_clip(batch.lightness.clone(), states.clone(), &batch.keep);
+        let (raw, next) = view.forward(&net, batch.lightness.clone(), states.clone(), &batch.keep);
         let prediction = Prediction::read(raw, view.config.output, &view.centers, &batch.target.lightness);
         let mut found = losses(&prediction, &batch.target, batch.moving.clone(), config);
         if let (Some(feature), Some(features)) = (&config.feature, view.features) {
@@ -64,7 +82,7 @@ impl Look {
                 transform.apply(x, scale)
             };
             let second = moved(clean.clone() + draw(agreement, &clean, lanes, view.config, step, 1));
-            let (raw, _) = net.forward_clip(second, states.into_iter().map(moved).collect(), &batch.keep);
+            let (raw, _) = view.forward(&net, second, states.into_iter().map(moved).collect(), &batch.keep);
             let second = Prediction::read(raw, view.config.output, &view.centers, &moved(batch.target.lightness.clone()));
             found.add("agreement", disagreement(prediction.ab.clone() / 10.0, second.ab / 10.0, transform), agreement.weight);
         }
@@ -76,7 +94,7 @@ impl Look {
     /// The gradients of the losses.
     pub(super) fn learn(self) -> Share {
         let values = self.values();
-        let gradients = GradientsParams::from_grads(self.found.total.backward(), &self.net);
+        let gradients = widened(GradientsParams::from_grads(self.found.total.backward(), &self.net), &self.net);
         Share { values, gradients, states: self.states, lanes: self.lanes }
     }
 

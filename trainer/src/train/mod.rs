@@ -3,18 +3,23 @@
 mod adversary;
 mod average;
 mod batch;
+pub mod claim;
+pub mod dry_run;
 mod gradients;
 mod log;
 mod look;
+mod passes;
 mod perceptual;
+mod precision;
+mod quantization;
+pub mod tensorboard;
 mod workers;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use autochrome_model::bins;
@@ -23,6 +28,8 @@ use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Device;
 
 pub use self::log::{EvaluationMetrics, StepMetrics, Watcher, processor_seconds};
+pub use self::precision::Precision;
+pub use self::quantization::QuantizationConfig;
 use crate::checkpoint::{self, Position, Progress};
 use crate::config::RunConfig;
 use crate::data::lanes::{LaneConfig, Lanes};
@@ -38,10 +45,10 @@ use crate::schedule::{learning_rate, rate_of_each_weight};
 use crate::warm_start;
 use average::{average_decay, averaged};
 use batch::Batch;
-use gradients::{Share, clip_gradients, joined};
-use log::{Window, keep_lines_up_to};
-use look::{Look, View};
-use workers::{Workers, share_of};
+use claim::Claim;
+use gradients::{Share, clip_gradients, is_finite};
+use log::{Log, Window, keep_lines_up_to};
+use passes::Passes;
 
 /// Chunks of training data that the class prior is counted on.
 const PRIOR_CHUNKS: u64 = 64;
@@ -57,12 +64,17 @@ pub fn checkpoints(run: &Path) -> PathBuf {
     run.join("checkpoints")
 }
 
+/// The folder of the checkpoint with the best validation loss in a run's folder.
+pub fn best(run: &Path) -> PathBuf {
+    run.join("best")
+}
+
 /// The file of a run's configuration.
 pub fn config_file(run: &Path) -> PathBuf {
     run.join("config.toml")
 }
 
-/// Starts a run in the new folder `run`.
+/// Starts a run in the new folder `run`, on autodiff devices of which the first holds the network.
 ///
 /// # Errors
 /// If the folder holds a run already, the data cannot be read, or a loss is not a finite number.
@@ -70,48 +82,44 @@ pub fn start(
     run: &Path,
     config: &RunConfig,
     pack: &Path,
-    device: &Device,
+    devices: &[Device],
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
 ) -> anyhow::Result<()> {
+    let device = devices.first().context("training needs a device")?;
     ensure!(!config_file(run).exists(), "{} holds a run already; resume it, or choose another folder", run.display());
     config.check()?;
     let set = Arc::new(PackedSet::open(pack)?);
-    let mut progress = fresh(config, device)?;
+    let progress = begin(config, &set, device)?;
+    quantization::check(&progress.net, config)?;
     if let Some(file) = &config.encoder_weights {
-        progress.net = pretrained::load_encoder(progress.net, file)?;
-        progress.average = progress.net.valid();
         watcher.say(&format!("the encoder starts from {}", file.display()));
     }
     if let Some(from) = &config.start_from {
-        progress.net = if from.is_dir() {
-            checkpoint::load_weights(progress.net, &checkpoint::average_file(from))?
-        } else {
-            let lane = Lanes::new(set.clone(), Split::Train, LaneConfig { lanes: 1, ..config.data.clone() })?;
-            warm_start::load(progress.net, from, config, &lane)?
-        };
-        progress.average = progress.net.valid();
         watcher.say(&format!("starting from the weights of {}", from.display()));
     }
     watcher.say(&format!("{} weights, {}", progress.net.num_params(), describe(&set)));
-    fs::create_dir_all(run).with_context(|| format!("create {}", run.display()))?;
+    let _claim = Claim::take(run)?;
     let lanes = Lanes::new(set.clone(), Split::Train, config.data.clone())?;
     let prior = count_prior(&lanes, config)?;
     checkpoint::write_atomically(&run.join("prior.json"), &serde_json::to_vec(&prior)?)?;
     let pack = fs::canonicalize(pack).with_context(|| format!("find {}", pack.display()))?;
     checkpoint::write_atomically(&run.join("data.txt"), pack.display().to_string().as_bytes())?;
     // Last: a folder with a configuration is a run that can be resumed.
-    checkpoint::save(&checkpoints(run), &progress)?;
+    checkpoint::save(&checkpoints(run), &progress, config.keep)?;
     checkpoint::write_atomically(&config_file(run), toml::to_string_pretty(config)?.as_bytes())?;
-    go_on(run, config, lanes, &set, &prior, progress, device, stop, watcher)
+    go_on(run, config, lanes, &set, &prior, progress, devices, stop, watcher)
 }
 
 /// Resumes the run in `run` from its newest whole checkpoint, on the data it was started with or on `pack`.
 ///
 /// # Errors
 /// If there is no run, no whole checkpoint, or no data.
-pub fn resume(run: &Path, pack: Option<&Path>, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+pub fn resume(run: &Path, pack: Option<&Path>, devices: &[Device], stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+    let device = devices.first().context("training needs a device")?;
     let config = RunConfig::read(&config_file(run))?;
+    let _claim = Claim::take(run)?;
+    [checkpoints(run), best(run)].iter().try_for_each(|folder| checkpoint::remove_unfinished(folder))?;
     let text = |name: &str| fs::read_to_string(run.join(name)).with_context(|| format!("read {}", run.join(name).display()));
     let prior: Vec<f32> =
         serde_json::from_str(&text("prior.json")?).with_context(|| format!("read {}", run.join("prior.json").display()))?;
@@ -124,7 +132,7 @@ pub fn resume(run: &Path, pack: Option<&Path>, device: &Device, stop: &AtomicBoo
     damaged.iter().for_each(|line| watcher.say(&format!("passed over a damaged checkpoint: {line}")));
     watcher.say(&format!("resuming at step {}", progress.position.step));
     keep_lines_up_to(&run.join("metrics.jsonl"), progress.position.step)?;
-    go_on(run, &config, lanes, &set, &prior, progress, device, stop, watcher)
+    go_on(run, &config, lanes, &set, &prior, progress, devices, stop, watcher)
 }
 
 /// The packed set that a run was started with.
@@ -140,15 +148,38 @@ fn describe(set: &PackedSet) -> String {
     format!("{} training and {} validation items", set.items(Split::Train).len(), set.items(Split::Validation).len())
 }
 
+/// What a bin's color weighs in the losses, from the share of each bin in the data.
+fn class_weights(prior: &[f32], config: &RunConfig) -> anyhow::Result<Vec<f32>> {
+    Ok(bins::rebalancing_weights(&smoothed(prior, config.centers()?, config.loss.prior_sigma), config.loss.lambda))
+}
+
+/// What a run begins with: random weights, those of a pretrained encoder, or those of `config.start_from`.
+fn begin(config: &RunConfig, set: &Arc<PackedSet>, device: &Device) -> anyhow::Result<Progress> {
+    let mut progress = fresh(config, device)?;
+    if let Some(file) = &config.encoder_weights {
+        progress.net = pretrained::load_encoder(progress.net, file)?;
+        progress.average = progress.net.valid();
+    }
+    let Some(from) = &config.start_from else { return Ok(progress) };
+    progress.net = if from.is_dir() {
+        checkpoint::load_weights(progress.net, &checkpoint::average_file(from))?
+    } else {
+        let lane = Lanes::new(set.clone(), Split::Train, LaneConfig { lanes: 1, ..config.data.clone() })?;
+        warm_start::load(progress.net, from, config, &lane)?
+    };
+    progress.average = progress.net.valid();
+    Ok(progress)
+}
+
 fn fresh(config: &RunConfig, device: &Device) -> anyhow::Result<Progress> {
     device.seed(config.seed);
     let net = config.fresh_network(device)?;
     // Touches every weight in field order: drawn lazily, they would depend on what the forward pass needs first.
     let average = net.valid();
     let states = config.net.zero_states(config.data.lanes, config.data.height, config.data.width, device);
-    let position = Position { step: 0, seconds: 0.0, state_shapes: Vec::new(), best_validation_loss: None };
+    let position = Position::default();
     let adversary = config.adversarial.as_ref().map(|adversarial| adversary::fresh(adversarial, config.output, device));
-    Ok(Progress { net, average, optimizer: optimizer(config)?, adversary, states, position })
+    Ok(Progress { net, average, optimizer: optimizer(config)?, adversary, states, ranges: None, position })
 }
 
 fn optimizer(config: &RunConfig) -> anyhow::Result<ModuleOptimizer> {
@@ -185,86 +216,98 @@ fn go_on(
     set: &Arc<PackedSet>,
     prior: &[f32],
     mut progress: Progress,
-    device: &Device,
+    devices: &[Device],
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
 ) -> anyhow::Result<()> {
     let centers = config.centers()?;
-    let class_weights = bins::rebalancing_weights(&smoothed(prior, centers, config.loss.prior_sigma), config.loss.lambda);
-    let features = config.loss.feature.as_ref().map(|config| perceptual::open(config, device)).transpose()?;
-    let view = View { config, centers: center_tensor(centers, device), features: features.as_deref() };
-    let workers = Workers::new(config.workers)?;
-    let mut chunks = Prefetch::start(Arc::new(lanes), progress.position.step, loader_threads(config.workers), CHUNKS_AHEAD)?;
-    let mut log = fs::OpenOptions::new().create(true).append(true).open(run.join("metrics.jsonl")).context("open metrics.jsonl")?;
+    let class_weights = class_weights(prior, config)?;
+    let passes = Passes::new(config, centers, &class_weights, devices)?;
+    let first_chunk = progress.position.step * config.accumulate as u64;
+    let mut chunks = Prefetch::start(Arc::new(lanes), first_chunk, loader_threads(config.workers), CHUNKS_AHEAD)?;
+    let mut log = Log::open(run, progress.position.step)?;
     let started = Instant::now();
     let seconds_before = progress.position.seconds;
     let mut window = Window::default();
     let mut saved_at = progress.position.step;
-    while progress.position.step < config.steps && !stop.load(Ordering::Relaxed) {
+    let mut grids = None;
+    while progress.position.step < config.steps && !is_out_of_patience(config, &progress.position) && !stop.load(Ordering::Relaxed) {
         let step = progress.position.step;
-        let asked = Instant::now();
-        let chunk = chunks.next_chunk()?;
-        let waited = asked.elapsed();
-        ensure!(chunk.number == step, "the loader gave chunk {} at step {step}", chunk.number);
         let rate = learning_rate(&config.schedule, step, config.steps);
-        let (net, states) = (&progress.net, &progress.states);
-        let looks = workers.map(|worker, count| {
-            let lanes = share_of(config.data.lanes, worker, count);
-            let batch = Batch::new(&chunk, lanes.clone(), config, centers, &class_weights, device);
-            let states = states.iter().map(|state| state.clone().narrow(0, lanes.start, lanes.len())).collect();
-            // Leaves of its own: on shared ones the autodiff graphs would merge, and the workers would wait for each other's lock.
-            Look::new(net.clone().fork(device), batch, states, &lanes, &view, step)
-        });
-        let Share { values, mut gradients, states, .. } = match (&config.adversarial, &mut progress.adversary) {
-            (Some(config), Some(adversary)) => adversary::learn(net, adversary, looks, step, config, &workers, device)?,
-            _ => joined(net, workers.map_each(looks, Look::learn)),
+        grids = quantization::grids_at(&mut progress, grids, config, set)?;
+        let states = std::mem::take(&mut progress.states);
+        let mut waited = Duration::ZERO;
+        let mut next = || {
+            let asked = Instant::now();
+            let chunk = chunks.next_chunk();
+            waited += asked.elapsed();
+            chunk
         };
+        let Share { values, mut gradients, states, .. } =
+            passes.step(&progress.net, progress.adversary.as_mut(), states, step, grids.as_ref(), &mut next)?;
         progress.states = states;
         let norm = clip_gradients(&progress.net, &mut gradients, config.gradient_norm_max);
-        ensure!(
-            values.loss.is_finite() && norm.is_finite(),
-            "step {step}: the loss is {} and the gradient's norm {norm}; lower schedule.peak and resume from the last checkpoint in {}",
-            values.loss,
-            checkpoints(run).display()
-        );
+        if !values.loss.is_finite() || !norm.is_finite() {
+            return Err(diverged(run, step, &format!("the loss is {} and the gradient's norm {norm}", values.loss)));
+        }
         progress.net = progress.optimizer.step(rate_of_each_weight(&config.schedule, rate)?, progress.net, gradients);
         progress.average = averaged(progress.average, &progress.net, average_decay(config.average_decay, step));
         progress.position.step += 1;
         progress.position.seconds = seconds_before + started.elapsed().as_secs_f64();
-        window.add(&values, config.data.lanes * config.data.chunk_frames, waited);
-        let last = progress.position.step == config.steps;
-        if progress.position.step.is_multiple_of(config.log_every) || last {
-            let metrics = window.take(progress.position.step, norm, rate);
-            writeln!(log, "{}", serde_json::to_string(&metrics)?).context("write metrics.jsonl")?;
+        window.add(&values, config.frames_a_step(), waited);
+        let step = progress.position.step;
+        let last = step == config.steps;
+        if step.is_multiple_of(config.log_every) || last {
+            let metrics = window.take(step, norm, rate);
+            log.write("training", step, &metrics)?;
             watcher.steps(&metrics, config.steps);
         }
-        if progress.position.step.is_multiple_of(config.evaluate_every) || last {
-            let loss = validation_loss(&progress.average, set, config, centers, &class_weights, &device.clone().inner())?;
-            let grid = run.join("samples").join(format!("{:08}.png", progress.position.step));
+        let evaluates = step.is_multiple_of(config.evaluate_every) || last;
+        let saves = step.is_multiple_of(config.checkpoint_every) || last;
+        // One that could not go on must not push out those that can.
+        if (evaluates || saves) && !is_finite(&progress.net) {
+            return Err(diverged(run, step, "a weight is no finite number any more"));
+        }
+        if evaluates {
+            let loss = validation_loss(&progress.average, set, config, centers, &class_weights, &devices[0].clone().inner())?;
+            let grid = run.join("samples").join(format!("{step:08}.png"));
             // A copy: the exporter moves the normalization's statistics, which clones share.
             let quality = report::snapshot(&progress.average.valid(), config, set, &grid)?;
             report::card(run, config, set, progress.net.num_params(), &progress.position, &quality)?;
             let metrics = EvaluationMetrics {
-                step: progress.position.step,
+                step,
                 validation_loss: loss,
                 gain_db: quality.gain(),
                 colorfulness_share: quality.colorfulness_share(),
             };
-            writeln!(log, "{}", serde_json::to_string(&metrics)?).context("write metrics.jsonl")?;
+            log.write("evaluation", step, &metrics)?;
+            log.picture(step, &grid)?;
             watcher.evaluated(&metrics);
             report::curves(run)?;
-            let best = progress.position.best_validation_loss.map_or(loss, |best| best.min(loss));
-            progress.position.best_validation_loss = Some(best);
+            if progress.position.takes(loss) {
+                checkpoint::save(&best(run), &progress, 1)?;
+            }
         }
-        if progress.position.step.is_multiple_of(config.checkpoint_every) || last {
-            checkpoint::save(&checkpoints(run), &progress)?;
-            saved_at = progress.position.step;
+        if saves {
+            checkpoint::save(&checkpoints(run), &progress, config.keep)?;
+            saved_at = step;
         }
         window.go_on();
     }
-    if saved_at != progress.position.step {
-        checkpoint::save(&checkpoints(run), &progress)?;
-        watcher.say(&format!("stopped and saved at step {}", progress.position.step));
+    let step = progress.position.step;
+    if saved_at != step {
+        checkpoint::save(&checkpoints(run), &progress, config.keep)?;
+    }
+    if is_out_of_patience(config, &progress.position) {
+        let Position { best_step, best_validation_loss, .. } = progress.position;
+        let loss = best_validation_loss.unwrap_or(f32::NAN);
+        watcher.say(&format!(
+            "ended early at step {step}: {} evaluations brought no better validation loss than {loss:.5} at step {best_step}, which is in {}",
+            config.patience,
+            best(run).display()
+        ));
+    } else if saved_at != step {
+        watcher.say(&format!("stopped and saved at step {step}"));
     }
     Ok(())
 }
@@ -273,6 +316,22 @@ fn go_on(
 fn loader_threads(workers: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     cores.saturating_sub(workers).clamp(1, LOADER_THREADS_MAX)
+}
+
+fn is_out_of_patience(config: &RunConfig, position: &Position) -> bool {
+    config.patience > 0 && position.evaluations_since_best >= config.patience
+}
+
+/// What a run that cannot go on from `step` says. A checkpoint of that very step would fail in the same way at any rate: it is set aside.
+fn diverged(run: &Path, step: u64, what: &str) -> anyhow::Error {
+    let folder = checkpoints(run);
+    if let Err(error) = checkpoint::set_aside(&folder, step) {
+        return error.context(format!("step {step}: {what}"));
+    }
+    let newest = checkpoint::list(&folder).ok().and_then(|mut all| all.pop());
+    let newest =
+        newest.map_or_else(|| "there is no good checkpoint".into(), |path| format!("the last good checkpoint is {}", path.display()));
+    anyhow::anyhow!("step {step}: {what}; {newest}: lower schedule.peak in {}, and resume", config_file(run).display())
 }
 
 fn validation_loss(

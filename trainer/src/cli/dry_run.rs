@@ -1,0 +1,31 @@
+//! `dry-run`.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use autochrome_trainer::config::RunConfig;
+use autochrome_trainer::train::dry_run::dry_run;
+
+use super::device::Devices;
+
+/// Tries a configuration without leaving anything behind: a few steps, their time and memory, a checkpoint, the exported file against Burn.
+#[derive(clap::Args)]
+pub(crate) struct DryRun {
+    /// The configuration.
+    config: PathBuf,
+    /// The packed set.
+    #[arg(long)]
+    data: PathBuf,
+    #[command(flatten)]
+    devices: Devices,
+}
+
+impl DryRun {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let Self { config, data, devices } = self;
+        let found = dry_run(&RunConfig::read(&config)?, &data, &devices.open()?)?;
+        println!("{}", found.summary());
+        ensure!(found.export.is_err() || found.agrees(), "the exported file does not do what the network does");
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! What may happen to a run: it is killed, its files are damaged, the disk is full, its loss is no number. Nothing that was good is lost.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod small_run;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use autochrome_trainer::train::{self, EvaluationMetrics, StepMetrics, Watcher};
+use autochrome_trainer::{checkpoint, config::RunConfig};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+use small_run::{ended_well, losses, packed, start, trainer, wait_for};
+
+/// Takes down what a run says.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Watcher for Notes {
+    fn steps(&mut self, _metrics: &StepMetrics, _steps_total: u64) {}
+    fn evaluated(&mut self, _metrics: &EvaluationMetrics) {}
+    fn say(&mut self, line: &str) {
+        self.0.push(line.to_owned());
+    }
+}
+
+/// A folder with a packed set and `small.toml`, in which `changes` replace lines of the configuration.
+fn prepared(changes: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = packed(folder.path());
+    rewrite(&folder.path().join("small.toml"), changes);
+    (folder, pack)
+}
+
+fn rewrite(file: &Path, changes: &[(&str, &str)]) {
+    let mut text = fs::read_to_string(file).unwrap();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        text = text.replace(from, to);
+    }
+    fs::write(file, text).unwrap();
+}
+
+/// The steps of the checkpoints of `run`.
+fn steps(run: &Path) -> Vec<String> {
+    let all = checkpoint::list(&train::checkpoints(run)).unwrap();
+    all.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+/// Resumes `run` inside this process and stops at once, so that nothing is trained.
+fn looked_at(run: &Path) -> anyhow::Result<Vec<String>> {
+    let mut notes = Notes::default();
+    train::resume(run, None, &[Device::flex().autodiff()], &AtomicBool::new(true), &mut notes)?;
+    Ok(notes.0)
+}
+
+/// Both runs ended with the same validation loss, weights and states. (A line about steps is a mean since the line before, or since the run was
+/// resumed.)
+fn assert_same_end(found: &Path, expected: &Path) {
+    assert_eq!(losses(found).last(), losses(expected).last());
+    let newest = |run: &Path| checkpoint::list(&train::checkpoints(run)).unwrap().pop().unwrap();
+    let states = [found, expected].map(|run| fs::read(newest(run).join("states.f32")).unwrap());
+    assert!(states[0] == states[1], "the states differ");
+    for file in ["weights.bpk", "average.bpk"] {
+        let [found, expected] = [found, expected].map(|run| weights(run, &newest(run).join(file)));
+        assert!(expected.len() > 1000 && found == expected, "{file} differs");
+    }
+}
+
+/// All the weights in `file` of the run `run`.
+fn weights(run: &Path, file: &Path) -> Vec<f32> {
+    struct Read(Vec<f32>);
+    impl ModuleVisitor for Read {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.extend(param.val().into_data().try_into_vec::<f32>().unwrap());
+        }
+    }
+    let net = RunConfig::read(&train::config_file(run)).unwrap().fresh_network(&Device::flex()).unwrap();
+    let mut read = Read(Vec::new());
+    checkpoint::load_weights(net, file).unwrap().visit(&mut read);
+    read.0
+}
+
+fn failed(command: &mut Command) -> String {
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && !said.contains("panicked"), "{said}");
+    said
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
+    // A checkpoint at every step: a kill often meets one that is being written.
+    let (folder, pack) = prepared(&[("checkpoint_every = 10", "checkpoint_every = 1"), ("steps = 60", "steps = 40")]);
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    assert!(start(folder.path(), &pack, &whole).wait().unwrap().success());
+    let mut kills = 0;
+    for milliseconds in [30, 170, 90, 260, 130, 210, 340] {
+        let mut child = if train::config_file(&killed).exists() {
+            trainer().arg("resume").arg(&killed).spawn().unwrap()
+        } else {
+            start(folder.path(), &pack, &killed)
+        };
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        kills += u32::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(kills > 3, "only {kills} were still running when they were killed");
+    if !train::config_file(&killed).exists() {
+        let mut child = start(folder.path(), &pack, &killed);
+        wait_for(&train::config_file(&killed), &mut child);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    ended_well(trainer().arg("resume").arg(&killed));
+    assert_same_end(&killed, &whole);
+    assert_eq!(steps(&killed), ["00000038", "00000039", "00000040"]);
+    let left = fs::read_dir(train::checkpoints(&killed)).unwrap().count();
+    assert_eq!(left, 3, "a half checkpoint stayed");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_and_its_file_is_named() {
+    let (folder, pack) = prepared(&[("steps = 60", "steps = 2"), ("checkpoint_every = 10", "checkpoint_every = 1")]);
+    let run = folder.path().join("run");
+    assert!(start(folder.path(), &pack, &run).wait().unwrap().success());
+    let newest = train::checkpoints(&run).join("00000002");
+    assert_eq!(looked_at(&run).unwrap(), ["resuming at step 2"]);
+    let mut files: Vec<PathBuf> = fs::read_dir(&newest).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 6, "{files:?}");
+    for file in &files {
+        let whole = fs::read(file).unwrap();
+        let mut turned = whole.clone();
+        turned[whole.len() / 2] ^= 1;
+        let name = file.file_name().unwrap().to_string_lossy();
+        for damaged in [&whole[..whole.len() / 2], &[], &turned] {
+            fs::write(file, damaged).unwrap();
+            let said = looked_at(&run).unwrap().join("\n");
+            assert!(said.contains("passed over a damaged checkpoint") && said.contains("resuming at step 1"), "{name}: {said}");
+            assert!(said.contains(&*name) || name == "checksums.json", "{name}: {said}");
+        }
+        fs::write(file, &whole).unwrap();
+    }
+    // Without one of the files, and then without any whole checkpoint.
+    fs::remove_file(&files[0]).unwrap();
+    for step in ["00000000", "00000001", "00000002"] {
+        fs::remove_file(train::checkpoints(&run).join(step).join("weights.bpk")).unwrap();
+    }
+    let said = format!("{:#}", looked_at(&run).unwrap_err());
+    assert!(said.contains("no whole checkpoint in") && said.contains("00000001/weights.bpk"), "{said}");
+}
+
+#[test]
+fn a_full_disk_ends_the_run_with_the_files_name_and_loses_nothing() {
+    let (folder, pack) = prepared(&[("steps = 60", "steps = 3")]);
+    let run = folder.path().join("run");
+    assert!(start(folder.path(), &pack, &run).wait().unwrap().success());
+    let before = losses(&run);
+    rewrite(&train::config_file(&run), &[("steps = 3", "steps = 12")]);
+    // A file that may not grow fails as a full disk does: in the middle of it. 8 blocks of 512 bytes.
+    let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" resume \"$1\"";
+    let said = failed(Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_autochrome-trainer")]).arg(&run));
+    assert!(said.contains("write") && said.contains("weights.bpk"), "{said}");
+    assert_eq!(steps(&run), ["00000000", "00000003"]);
+    let left = fs::read_dir(train::checkpoints(&run)).unwrap().count();
+    assert_eq!(left, 2, "a half checkpoint stayed");
+    // There is room again.
+    let said = ended_well(trainer().arg("resume").arg(&run));
+    assert!(said.contains("resuming at step 3"), "{said}");
+    assert_eq!(losses(&run)[..before.len()], before);
+    assert_eq!(steps(&run), ["00000000", "00000003", "00000010", "00000012"][1..]);
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run_at_the_last_good_checkpoint() {
+    let (folder, pack) = prepared(&[
+        ("peak = 2e-3", "peak = 1e30"),
+        ("warmup_steps = 5", "warmup_steps = 1"),
+        ("checkpoint_every = 10", "checkpoint_every = 1"),
+    ]);
+    let run = folder.path().join("run");
+    let said = failed(trainer().arg("train").arg(folder.path().join("small.toml")).arg("--data").arg(&pack).arg("--run").arg(&run));
+    // The first step's weights are numbers, but nothing can be computed with them.
+    assert_eq!(steps(&run), ["00000000"]);
+    let path = train::checkpoints(&run).join("00000000");
+    assert!(said.contains(&format!("the last good checkpoint is {}", path.display())) && said.contains("lower schedule.peak"), "{said}");
+    // It is as good as it says: with a lower rate the run goes on from there.
+    let lowered = toml_with(&run, |config| (config.schedule.peak, config.steps) = (1e-6, 2));
+    fs::write(train::config_file(&run), lowered).unwrap();
+    ended_well(trainer().arg("resume").arg(&run));
+    assert_eq!(steps(&run), ["00000000", "00000001", "00000002"]);
+}
+
+fn toml_with(run: &Path, change: impl FnOnce(&mut RunConfig)) -> String {
+    let mut config = RunConfig::read(&train::config_file(run)).unwrap();
+    change(&mut config);
+    toml::to_string_pretty(&config).unwrap()
+}
+
+#[test]
+fn a_run_without_progress_ends_early_and_its_best_stays() {
+    let (folder, pack) = prepared(&[("steps = 60", "steps = 2"), ("evaluate_every = 1000", "evaluate_every = 1")]);
+    let run = folder.path().join("run");
+    assert!(start(folder.path(), &pack, &run).wait().unwrap().success());
+    let best = checkpoint::list(&train::best(&run)).unwrap();
+    assert_eq!(best.len(), 1, "{best:?}");
+    // A best loss that cannot be beaten.
+    let newest = train::checkpoints(&run).join("00000002");
+    fs::remove_file(newest.join("checksums.json")).unwrap();
+    let position = fs::read_to_string(newest.join("position.json")).unwrap();
+    let mut position: serde_json::Value = serde_json::from_str(&position).unwrap();
+    position["best_validation_loss"] = 0.0.into();
+    position["evaluations_since_best"] = 0.into();
+    fs::write(newest.join("position.json"), position.to_string()).unwrap();
+    fs::write(train::config_file(&run), toml_with(&run, |config| (config.steps, config.patience) = (50, 2))).unwrap();
+    let said = ended_well(trainer().arg("resume").arg(&run));
+    assert!(said.contains("ended early at step 4: 2 evaluations brought no better validation loss"), "{said}");
+    assert_eq!(checkpoint::list(&train::best(&run)).unwrap(), best);
+    assert_eq!(steps(&run).last().unwrap(), "00000004");
+    // It stays ended.
+    let said = ended_well(trainer().arg("resume").arg(&run));
+    assert!(said.contains("ended early at step 4"), "{said}");
+    let said = ended_well(trainer().arg("watch").arg(&run));
+    assert!(said.contains("step 4 of 50") && said.contains("newest checkpoint: step 4"), "{said}");
+}
+
+#[test]
+fn a_second_process_is_refused_while_the_first_trains() {
+    let (folder, pack) = prepared(&[("steps = 60", "steps = 100000")]);
+    let run = folder.path().join("run");
+    let mut child = start(folder.path(), &pack, &run);
+    wait_for(&train::config_file(&run), &mut child);
+    let said = failed(trainer().arg("resume").arg(&run));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(said.contains("another process trains in"), "{said}");
+}
+
+#[test]
+fn a_dry_run_tells_time_memory_and_parity_and_leaves_nothing() {
+    let (folder, pack) = prepared(&[]);
+    let before = fs::read_dir(folder.path()).unwrap().count();
+    let mut command = trainer();
+    command.arg("dry-run").arg(folder.path().join("small.toml")).arg("--data").arg(&pack).current_dir(folder.path());
+    let said = ended_well(&mut command);
+    for wanted in [
+        "24 training and 4 validation items",
+        "8 frames a step",
+        "a step: ",
+        "60 steps: ",
+        "agrees with Burn over 10 frames",
+        "at its peak",
+    ] {
+        assert!(said.contains(wanted), "{wanted:?} is missing: {said}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before);
+}
+
+#[test]
+fn a_quantization_aware_run_resumes_exactly_and_exports_its_frozen_ranges() {
+    let (folder, pack) = prepared(&[
+        ("steps = 60", "steps = 20"),
+        ("checkpoint_every = 10", "checkpoint_every = 1"),
+        ("[data]", "[quantization]\nstart_share = 0.5\n\n[data]"),
+    ]);
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    assert!(start(folder.path(), &pack, &whole).wait().unwrap().success());
+    let mut child = start(folder.path(), &pack, &killed);
+    // The ranges were found in front of steps 10 and 11.
+    wait_for(&train::checkpoints(&killed).join("00000012/ranges.json"), &mut child);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    ended_well(trainer().arg("resume").arg(&killed));
+    assert_same_end(&killed, &whole);
+    let ranges = |run: &Path| fs::read_to_string(train::checkpoints(run).join("00000020/ranges.json")).unwrap();
+    let parsed = |run: &Path| serde_json::from_str::<serde_json::Value>(&ranges(run)).unwrap();
+    assert_eq!(parsed(&killed), parsed(&whole));
+    ended_well(trainer().arg("export").arg(&whole).arg("--out").arg(folder.path()));
+    let model = autochrome_model::Colorizer::load(&folder.path().join("small-48x32-int8.onnx")).unwrap();
+    let calibration = model.contract().card.calibration.clone().unwrap();
+    // Of 10 quantization-aware steps the ranges change in front of 10, 11, 12 and 13.
+    assert!(calibration.contains("found at step 13 of quantization-aware training"), "{calibration}");
+}
