@@ -33,7 +33,7 @@ bench *ARGS: _peers
 bench-device *ARGS:
     cargo run --release --manifest-path "{{manifest}}" -p autochrome -- bench "$@"
 
-# The workshop: ARGS are pack, train, resume, eval, export or resize, and what they want
+# The workshop: ARGS are a verb, such as pack, train, eval or export, and what it wants (docs/workshop.md)
 [no-cd]
 trainer *ARGS:
     cargo run --release --manifest-path "{{manifest}}" -p autochrome-trainer -- "$@"
