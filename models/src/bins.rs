@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn the_grids_have_their_published_counts() {
         assert_eq!(zhang_313().len(), 313);
-        // Facts 2.2 and 2.3: an exact "some sRGB color rounds to this cell" test gives 261 of Zhang's cells, 101 or 102 of 17 units.
+        // Counted by walking over sRGB: an exact "some sRGB color rounds to this cell" test gives 261 of Zhang's cells, 101 or 102 of 17 units.
         assert_eq!(grid(10.0).len(), 261);
         assert!((101..=102).contains(&seventeen().len()), "{}", seventeen().len());
         assert!(seventeen().contains(&[0.0, 0.0]));
@@ -248,7 +248,7 @@ mod tests {
             assert_eq!(nearest(centers, center), class);
             assert_eq!(nearest(centers, [center[0] + 8.4, center[1] - 8.4]), class, "a cell reaches 8.5 units around its center");
         }
-        // Its list was made for another grid than this one; facts 1.5 count the cells that it shares with the reachable ones.
+        // Its list was made for another grid than this one; the cells that it shares with the reachable ones were counted apart from this code.
         assert_eq!(centers.iter().filter(|center| seventeen().contains(center)).count(), 93);
     }
 
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn rebalancing_gives_the_published_range() {
-        // Facts 2.2: from Zhang's own prior, lambda .5 gives .097 to 6.17; .8 gives .183 to 3.07.
+        // Worked out apart from this code: from Zhang's own prior, lambda .5 gives .097 to 6.17; .8 gives .183 to 3.07.
         for (lambda, low, high) in [(0.5, 0.0965, 6.17), (0.8, 0.183, 3.07)] {
             let weights = rebalancing_weights(&zhang_313_prior(), lambda);
             let (min, max) = weights.iter().fold((f32::MAX, 0.0_f32), |(l, h), &w| (l.min(w), h.max(w)));
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_decodes_give_the_worked_example() {
-        // Facts 2.3: p = (.45, .35, .20) on (60, 40), (0, 0), (-10, -50).
+        // Worked out apart from this code: p = (.45, .35, .20) on (60, 40), (0, 0), (-10, -50).
         let centers = [[60.0, 40.0], [0.0, 0.0], [-10.0, -50.0]];
         let logits: Vec<f32> = [0.45_f32, 0.35, 0.20].iter().map(|p| p.ln()).collect();
         let table = [

@@ -94,7 +94,11 @@ pub fn card(
         })
         .collect();
     let frames = position.step * config.frames_a_step() as u64;
-    let started = config.start_from.as_ref().map_or("random weights".to_owned(), |from| format!("the weights of {}", from.display()));
+    let started = match (&config.start_from, &config.encoder_weights) {
+        (Some(from), _) => format!("the weights of {}", from.display()),
+        (None, Some(encoder)) => format!("random weights, but for the encoder, which has those of {}", encoder.display()),
+        (None, None) => "random weights".to_owned(),
+    };
     let text = format!(
         "# {} {width}x{height}\n\n\
          | | |\n| --- | --- |\n\

@@ -69,7 +69,7 @@ impl Export {
 pub(crate) struct Resize {
     /// The float file.
     float: PathBuf,
-    /// The new input size, as WIDTHxHEIGHT; multiples of 16.
+    /// The new input size, as WIDTHxHEIGHT; multiples of what the network halves: 16, or 32 for lite0-unet.
     #[arg(long, value_parser = size)]
     size: [usize; 2],
     /// The packed set to calibrate and to compare on.

@@ -36,19 +36,23 @@ pub struct Exhibits<'a> {
 }
 
 impl<'a> Exhibits<'a> {
-    /// All clips of `share`, and at most `limit` stills of each source.
+    /// All clips of `share`, and at most `limit` stills of each source; where there are clips alone, their first frames are the stills.
     ///
     /// # Errors
-    /// If there is no still, or one too small for the figures.
+    /// If there is neither, or one too small for the figures.
     pub fn choose(set: &'a PackedSet, share: Share, limit: usize) -> anyhow::Result<Self> {
         let splits = match share {
             Share::Of(split) => vec![split],
             Share::Whole => Split::ALL.to_vec(),
         };
         let items: Vec<&Item> = splits.iter().flat_map(|split| set.items(*split)).collect();
-        let stills: Vec<&Item> = items.iter().copied().filter(|item| item.kind == ItemKind::Still).collect();
+        let mut stills: Vec<&Item> = items.iter().copied().filter(|item| item.kind == ItemKind::Still).collect();
+        if stills.is_empty() {
+            // Of clips alone, their first frames are the stills.
+            stills = items.clone();
+        }
         let (folder, part) = (set.folder().display(), share.name());
-        ensure!(!stills.is_empty(), "{folder} has no stills in its {part} split; pack photographs, or choose another split");
+        ensure!(!stills.is_empty(), "{folder} has nothing in its {part} split; pack photographs or clips, or choose another split");
         let least = SSIM_SIDE as u32;
         if let Some(small) = items.iter().find(|item| item.width.min(item.height) < least) {
             anyhow::bail!("{} in {folder} is {}x{}; figures need at least {least} pixels a side", small.name, small.width, small.height);

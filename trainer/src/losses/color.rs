@@ -144,7 +144,7 @@ mod tests {
         let uv = uv_of_srgb(tensor(planes.clone(), 3, &device));
         let values = uv.clone().into_data().try_into_vec::<f32>().expect("floats");
         assert!((values[0] - 0.5).abs() < 1e-6 && (values[3] - 0.5).abs() < 1e-6);
-        // Facts 2.1: U = -.169 R - .331 G + .499 B + .5 and V = .499 R - .418 G - .0813 B + .5, with rounded factors.
+        // Dahl's: U = -.169 R - .331 G + .499 B + .5 and V = .499 R - .418 G - .0813 B + .5, with rounded factors.
         assert!((values[1] - (-0.169 * 0.2 - 0.331 * 0.4 + 0.499 * 0.6 + 0.5)).abs() < 2e-3);
         assert!((values[5] - (0.499 * 0.7 - 0.418 * 0.5 - 0.0813 * 0.5 + 0.5)).abs() < 2e-3);
         // The lightness whose grey has the picture's luma.

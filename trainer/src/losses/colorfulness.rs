@@ -51,7 +51,7 @@ mod tests {
             let expected = metrics::colorfulness(&picture, true) as f32;
             assert!((found - expected).abs() < 0.02, "{found}, not {expected}");
         }
-        // Facts 3.4: half red, half green.
+        // Worked by hand: half red, half green.
         let halves = planar(&[255, 0, 0, 0, 255, 0], [1, 2], &device);
         assert!((colorfulness(halves).into_scalar::<f32>() - 293.25).abs() < 0.05);
     }

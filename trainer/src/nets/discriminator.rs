@@ -276,12 +276,12 @@ mod tests {
     #[test]
     fn the_maps_of_logits_have_the_published_sizes() {
         let device = Device::flex();
-        // Facts 2.4 and 1.2: 30 x 30 at 256, 8 x 8 at 64.
+        // As in the older projects: 30 x 30 at 256, 8 x 8 at 64.
         for (config, side, logits) in [(PATCH_70, 256, 30), (PATCH_30, 64, 8), (NOGAN, 64, 4)] {
             let found = Critic::new(&config, 3, &device).forward(noise([1, 3, side, side], &device)).dims();
             assert_eq!(found, [1, 1, logits, logits], "{config:?}");
         }
-        // Facts 2.4: 2.77 M weights with a condition of one channel and colors of two, at width 64.
+        // Isola et al. 2017: 2.77 M weights with a condition of one channel and colors of two, at width 64.
         let weights = Critic::new(&CriticConfig::Patch70 { width: 64 }, 3, &device).num_params();
         assert!((2_760_000..2_780_000).contains(&weights), "{weights}");
         for config in [PATCH_70, PATCH_30, NOGAN] {

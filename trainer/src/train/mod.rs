@@ -192,13 +192,15 @@ fn optimizer(config: &RunConfig) -> anyhow::Result<ModuleOptimizer> {
 fn count_prior(lanes: &Lanes, config: &RunConfig) -> anyhow::Result<Vec<f32>> {
     let centers = config.centers()?;
     let mut prior = vec![0.0_f64; centers.len()];
+    // Where the counts are smoothed afterwards, they are not spread here too.
+    let neighbors = if config.loss.prior_sigma > 0.0 { 1 } else { config.loss.neighbors };
     let (height, width) = config.data.output_size();
     let pixels = height * width;
     for number in 0..PRIOR_CHUNKS {
         // Far from the chunks that training will see first; each is a pure function of its number.
         for ab in lanes.chunk(u64::from(u32::MAX) + number * 997).ab.chunks_exact(2 * pixels) {
             for i in 0..pixels {
-                bins::soft_encode(centers, [ab[i], ab[pixels + i]], config.loss.neighbors, config.loss.sigma, |bin, share| {
+                bins::soft_encode(centers, [ab[i], ab[pixels + i]], neighbors, config.loss.sigma, |bin, share| {
                     prior[bin] += f64::from(share)
                 });
             }
