@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use autochrome_trainer::experiments::{self, Budget};
+use autochrome_trainer::experiments::{self, Budget, Setting};
 
 use super::device::DeviceChoice;
 use super::train::stop_on_signals;
@@ -22,6 +22,9 @@ pub(crate) struct Experiment {
     /// What each run may cost, minutes: processor time on the CPU, time on a GPU. As its configuration says by default.
     #[arg(long)]
     minutes: Option<f64>,
+    /// A packed set whose pictures are shown in place of the validation split's.
+    #[arg(long)]
+    show: Option<PathBuf>,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceChoice,
@@ -29,13 +32,14 @@ pub(crate) struct Experiment {
 
 impl Experiment {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { file, data, out, minutes, device } = self;
+        let Self { file, data, out, minutes, show, device } = self;
         let budget = minutes.map(|minutes| match device {
             DeviceChoice::Cpu => Budget::ProcessorMinutes(minutes),
             DeviceChoice::Cuda => Budget::Minutes(minutes),
         });
-        experiments::run(&file, &data, &out, budget, &device.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())?;
-        println!("{}", out.join("README.md").display());
+        let setting = Setting { pack: data, out, budget, show };
+        experiments::run(&file, &setting, &device.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())?;
+        println!("{}", setting.out.join("README.md").display());
         Ok(())
     }
 }

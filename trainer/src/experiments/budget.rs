@@ -53,8 +53,12 @@ impl Budget {
             fn say(&mut self, _line: &str) {}
         }
         let folder = tempfile::tempdir().context("create a folder for a trial run")?;
-        let trial =
+        let mut trial =
             RunConfig { steps: u64::MAX, log_every: TRIAL_STEPS, evaluate_every: u64::MAX, checkpoint_every: u64::MAX, ..config.clone() };
+        if let Some(adversarial) = trial.adversarial.as_mut().filter(|adversarial| adversarial.generator_steps < config.steps) {
+            // The phase in which both learn costs most; the others are shorter.
+            (adversarial.generator_steps, adversarial.critic_steps) = (0, 0);
+        }
         let stop = AtomicBool::new(false);
         let mut watcher = Trial { stop: &stop, last: None };
         train::start(&folder.path().join("trial"), &trial, pack, std::slice::from_ref(device), &stop, &mut watcher)

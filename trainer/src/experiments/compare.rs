@@ -34,7 +34,7 @@ pub struct Contest {
     pub budget: Budget,
     /// Pretrained weights for the configurations that have an encoder for them.
     pub encoder_weights: Option<PathBuf>,
-    /// Stills measured, evenly spread over the sources.
+    /// Stills of each source that are measured, evenly spread.
     pub limit: usize,
     /// A packed set of pictures to be looked at in place of the validation split's, which may not be shown to everyone.
     pub show: Option<PathBuf>,
@@ -59,13 +59,20 @@ struct Effort {
 /// If a configuration cannot be read, no run succeeds, or a file cannot be written. A run that fails is told and left out.
 pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
     let entries = contest.configs.iter().map(|file| entry(file, contest)).collect::<anyhow::Result<Vec<Entry>>>()?;
-    let mut failed = Vec::new();
-    for entry in &entries {
+    for (index, entry) in entries.iter().enumerate() {
+        let other = entries[..index].iter().find(|other| other.label == entry.label);
+        ensure!(other.is_none(), "two configurations are called {:?}; their runs would share a folder", entry.label);
+    }
+    let (mut made, mut failed) = (Vec::new(), Vec::new());
+    for entry in entries {
         let run = contest.runs.join(&entry.label);
         watcher.say(&format!("{}:", entry.label));
-        if let Err(error) = train_entry(entry, &contest.pack, &run, Some(contest.budget), device, stop, watcher) {
-            watcher.say(&format!("{} failed: {error:#}", entry.label));
-            failed.push(format!("{}: {error:#}", entry.label));
+        match train_entry(&entry, &contest.pack, &run, Some(contest.budget), device, stop, watcher) {
+            Ok(()) => made.push(entry),
+            Err(error) => {
+                watcher.say(&format!("{} failed: {error:#}", entry.label));
+                failed.push(format!("{}: {error:#}", entry.label));
+            }
         }
         if stop.load(Ordering::Relaxed) {
             watcher.say("stopped; the same command goes on from here");
@@ -76,7 +83,7 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
     let mut efforts = Vec::new();
     let mut contestants = vec![Contestant::grey()];
     contestants.extend(Contestant::classical(&set)?);
-    for entry in &entries {
+    for entry in &made {
         let run = contest.runs.join(&entry.label);
         match Contestant::from_run(&run).and_then(|contestant| Ok((effort(&run)?, contestant))) {
             Ok((effort, contestant)) => {
@@ -100,9 +107,9 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
     };
     let found = evaluate::evaluate(contestants, &exhibits, shown.as_ref(), &plan, &mut progress)?;
     let readme = readme(contest, &found, &efforts, &failed);
-    write_atomically(&contest.page.join("pictures.html"), page::html(&found)?.as_bytes())?;
     write_atomically(&contest.page.join("table.jsonl"), evaluate::table::json_lines(&found)?.as_bytes())?;
-    write_atomically(&contest.page.join("README.md"), readme.as_bytes())
+    write_atomically(&contest.page.join("README.md"), readme.as_bytes())?;
+    write_atomically(&contest.page.join("pictures.html"), page::html(&found)?.as_bytes())
 }
 
 fn entry(file: &Path, contest: &Contest) -> anyhow::Result<Entry> {
@@ -110,6 +117,11 @@ fn entry(file: &Path, contest: &Contest) -> anyhow::Result<Entry> {
     let label = file.file_stem().context("a configuration's name")?.to_string_lossy().into_owned();
     if config.net.has_pretrained_encoder() {
         config.encoder_weights = config.encoder_weights.or_else(|| contest.encoder_weights.clone());
+        ensure!(
+            config.encoder_weights.is_some(),
+            "{} begins with a pretrained encoder; give its weights (--encoder-weights, see convert-encoder), or leave it out",
+            file.display()
+        );
     }
     Ok(Entry { label, config })
 }
@@ -122,7 +134,7 @@ fn effort(run: &Path) -> anyhow::Result<Effort> {
     Ok(Effort {
         name: run.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         steps,
-        frames: steps * (config.data.lanes * config.data.chunk_frames) as u64,
+        frames: steps * config.frames_a_step() as u64,
         weights: config.fresh_network(&Device::flex())?.num_params(),
         multiply_adds: autochrome_model::contract::check(&model)?.multiply_adds,
         input: config.input_size,
@@ -133,7 +145,7 @@ fn readme(contest: &Contest, found: &Comparison, efforts: &[Effort], failed: &[S
     let conditions = &found.conditions;
     let mut text = format!(
         "# Every method, on the same data, within the same budget\n\n\
-         Written by `autochrome-trainer compare`. Each network had {}, the same lanes of the same packed photographs and clips, and is measured as its exported \
+         Written by `autochrome-trainer compare`. Each network had {} on the same packed photographs and clips, and is measured as its exported \
          float file, run by the engine that ships, on {} validation stills and {} clips (short side {} pixels). Grey and the classical methods, which take the \
          colors of the training picture whose lightness is spread most alike, are rows too. What each figure means is said in `pictures.html`, \
          which also shows pictures; `table.jsonl` has every figure.\n\n",

@@ -2,99 +2,110 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
-use autochrome_model::{Colorizer, LumaRange, Painter};
+use autochrome_model::Colorizer;
 
-use super::{Budget, Entry, Over, Plan};
+use super::{Entry, Over, Plan, Setting};
 use crate::checkpoint::write_atomically;
 use crate::data::shard::PackedSet;
 use crate::data::split::Split;
-use crate::evaluate::{self, Exhibits, Share};
+use crate::evaluate::{self, Contestant, Exhibits, Kind, Share};
 use crate::export;
 use crate::plot::{Chart, Series};
 
 /// The temperatures of the trade-off, from nearly the mode to the mean.
 const TEMPERATURES: [f32; 6] = [0.1, 0.25, 0.38, 0.6, 0.8, 1.0];
-/// Validation pictures measured, evenly spread.
-const PICTURES: usize = 120;
+/// Validation stills of each source that are measured, evenly spread.
+const STILLS: usize = 40;
 /// Pictures shown.
 const SHOWN: usize = 8;
 /// Lines of the log that a point of a loss curve is the mean of, at most so many points.
 const POINTS: usize = 60;
 
-/// Draws the figures of the finished `entries` into `out`; returns the page that shows them.
+/// Draws the figures of the finished `entries`; returns the page that shows them.
 ///
 /// # Errors
 /// If a run is not there, cannot be exported, or a file cannot be written.
-pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &Arc<PackedSet>, out: &Path, budget: Option<Budget>) -> anyhow::Result<String> {
-    let exhibits = Exhibits::choose(set, Share::Of(Split::Validation), usize::MAX)?;
+pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &PackedSet, setting: &Setting) -> anyhow::Result<String> {
+    let out = &setting.out;
+    let range_test = plan.over == Over::LearningRate;
     let mut losses = Vec::new();
-    let mut trade_off = Vec::new();
-    let mut models = Vec::new();
     let mut rows = String::new();
     for entry in entries {
-        let run = out.join(entry.folder());
-        let log = Log::read(&run)?;
+        let log = Log::read(&out.join(entry.folder()))?;
         losses.push(Series::new(&entry.label, log.losses(plan.over)));
         let _ = write!(rows, "| {} | {} | {:.4} | {} |", entry.label, log.steps, log.last_loss, log.validation_loss);
-        if plan.over == Over::LearningRate {
+        if range_test {
             let (steepest, best) = log.suggested_rates();
-            let _ = writeln!(rows, " {steepest:.1e} | {best:.1e} |");
-            continue;
+            let _ = write!(rows, " {steepest:.1e} | {best:.1e} |");
         }
-        let model = export::float_of_run(&run)?;
-        let mut painter = Painter::new(Colorizer::from_proto(&entry.label, &model)?, LumaRange::Full);
-        let default = painter.colorizer().contract().card.temperature;
-        let temperatures: Vec<f32> = std::iter::once(default).chain(TEMPERATURES).collect();
-        let measured = evaluate::stills(&mut painter, set, Split::Validation, &temperatures, PICTURES)?;
-        let _ = writeln!(rows, " {:+.2} | {:.0} % |", measured[0].gain(), 100.0 * measured[0].colorfulness_share());
-        let curve = measured[1..].iter().map(|q| (100.0 * q.colorfulness_share(), q.gain())).collect();
-        trade_off.push(Series::new(&entry.label, curve));
-        models.push(Colorizer::from_proto(&entry.label, &model)?);
+        rows.push('\n');
     }
-    let x = match plan.over {
-        Over::Step => "steps",
-        Over::LearningRate => "learning rate",
-    };
     let chart = Chart {
         title: plan.question.clone(),
-        x: x.into(),
+        x: if range_test { "learning rate" } else { "steps" }.into(),
         y: "training loss".into(),
-        logarithmic_x: plan.over == Over::LearningRate,
+        logarithmic_x: range_test,
         series: losses,
         ..Chart::default()
     };
     write_atomically(&out.join("losses.svg"), chart.to_svg().as_bytes())?;
-    let columns = if plan.over == Over::LearningRate { "steepest at | least at" } else { "gain over grey, dB | colorfulness" };
-    let spent = budget.map_or_else(String::new, |budget| format!(" Each run had {budget}."));
+    let spent = setting.budget.map_or_else(String::new, |budget| format!("Each run had {budget}.\n\n"));
+    let [more, rule] = if range_test { [" steepest at | least at |", " --- | --- |"] } else { ["", ""] };
     let mut page = format!(
-        "# {}\n\n{} validation pictures, from a zero state, at each configuration's default temperature.{spent}\n\n\
-         | | steps | last training loss | validation loss | {columns} |\n| --- | --- | --- | --- | --- | --- |\n{rows}\n\
-         ![losses](losses.svg)\n",
-        plan.question,
-        exhibits.stills().len().min(PICTURES)
+        "# {}\n\n{spent}| | steps | last training loss | validation loss |{more}\n| --- | --- | --- | --- |{rule}\n{rows}\n![losses](losses.svg)\n",
+        plan.question
     );
-    if !models.is_empty() {
-        let chart = Chart {
-            title: "The trade-off over the temperature".into(),
-            x: "colorfulness, % of the truth's".into(),
-            y: "gain over grey, dB".into(),
-            dots: true,
-            series: trade_off,
-            ..Chart::default()
-        };
-        write_atomically(&out.join("trade-off.svg"), chart.to_svg().as_bytes())?;
-        evaluate::sample_grid(models, &exhibits, SHOWN.min(exhibits.stills().len()), &out.join("pictures.png"))?;
-        let order: Vec<&str> = entries.iter().map(|entry| entry.label.as_str()).collect();
-        let _ = write!(
-            page,
-            "\n![trade-off](trade-off.svg)\n\nFrom left to right: grey | {} | truth, twice in a row.\n\n![pictures](pictures.png)\n",
-            order.join(" | ")
-        );
+    if !range_test {
+        page += &measured(entries, set, setting)?;
     }
     Ok(page)
+}
+
+/// Measures the runs as `eval` does; the trade-off, the pictures, and the page's part about them.
+fn measured(entries: &[Entry], set: &PackedSet, setting: &Setting) -> anyhow::Result<String> {
+    let out = &setting.out;
+    let exhibits = Exhibits::choose(set, Share::Of(Split::Validation), STILLS)?;
+    let mut contestants = vec![Contestant::grey()];
+    for entry in entries {
+        let mut contestant = Contestant::from_run(&out.join(entry.folder()))?;
+        contestant.name = entry.label.clone();
+        contestants.push(contestant);
+    }
+    let measures = evaluate::Plan { temperatures: TEMPERATURES.to_vec(), moving: true, ..evaluate::Plan::default() };
+    let found = evaluate::evaluate(contestants, &exhibits, None, &measures, &mut |_, _| ())?;
+    let curve = |row: &evaluate::Row| {
+        let of_all = row.curve.iter().filter(|point| point.source == row.all().source);
+        Series::new(&row.name, of_all.map(|q| (100.0 * q.colorfulness_share(), q.gain())).collect())
+    };
+    let chart = Chart {
+        title: "The trade-off over the temperature".into(),
+        x: "colorfulness, % of the truth's".into(),
+        y: "gain over grey, dB".into(),
+        dots: true,
+        series: found.rows.iter().filter(|row| row.kind != Kind::Grey).map(curve).collect(),
+        ..Chart::default()
+    };
+    write_atomically(&out.join("trade-off.svg"), chart.to_svg().as_bytes())?;
+    let shown = setting.show.as_deref().map(PackedSet::open).transpose()?;
+    let shown = shown.as_ref().map(|set| Exhibits::choose(set, Share::Whole, usize::MAX)).transpose()?;
+    let shown = shown.as_ref().unwrap_or(&exhibits);
+    let mut models = Vec::new();
+    for entry in entries {
+        models.push(Colorizer::from_proto(&entry.label, &export::float_of_run(&out.join(entry.folder()))?)?);
+    }
+    evaluate::sample_grid(models, shown, SHOWN.min(shown.stills().len()), &out.join("pictures.png"))?;
+    let order: Vec<&str> = entries.iter().map(|entry| entry.label.as_str()).collect();
+    Ok(format!(
+        "\nMeasured as exported float files on {} validation stills, from a zero state, and on {} clips with the state carried, each at its default \
+         temperature. `eval --report` says what each figure means.\n\n{}\n![trade-off](trade-off.svg)\n\nFrom left to right: grey | {} | truth, twice in a \
+         row.\n\n![pictures](pictures.png)\n",
+        found.conditions.stills,
+        found.conditions.clips,
+        evaluate::table::markdown(&found),
+        order.join(" | ")
+    ))
 }
 
 /// What `metrics.jsonl` says.

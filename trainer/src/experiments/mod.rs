@@ -9,7 +9,6 @@ mod figure;
 mod single;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail, ensure};
@@ -138,22 +137,28 @@ fn merge(table: &mut toml::Table, changes: &toml::Table) {
     }
 }
 
-/// Makes the runs of the experiment in `file` under `out` (each within `budget`; as long as its configuration says if there is none) and
-/// draws `losses.svg`, `trade-off.svg`, `pictures.png` and `README.md`. Runs that are complete are not made again.
+/// What an experiment is made with.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The packed set.
+    pub pack: PathBuf,
+    /// The folder for the runs and the figure.
+    pub out: PathBuf,
+    /// What each run may cost; as long as its configuration says if there is none.
+    pub budget: Option<Budget>,
+    /// A packed set of pictures to be shown in place of the validation split's, which may not be shown to everyone.
+    pub show: Option<PathBuf>,
+}
+
+/// Makes the runs of the experiment in `file` and draws `losses.svg`, `trade-off.svg`, `pictures.png` and `README.md`. Runs that are complete are
+/// not made again.
 ///
 /// # Errors
 /// If a run fails or a file cannot be written.
-pub fn run(
-    file: &Path,
-    pack: &Path,
-    out: &Path,
-    budget: Option<Budget>,
-    device: &Device,
-    stop: &AtomicBool,
-    watcher: &mut dyn Watcher,
-) -> anyhow::Result<()> {
+pub fn run(file: &Path, setting: &Setting, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
     let plan = Plan::read(file)?;
     let entries = plan.entries(file)?;
+    let Setting { pack, out, budget, .. } = setting;
     let single;
     let pack = if plan.single_picture {
         single = single::picture_set(&PackedSet::open(pack)?, &out.join("picture"))?;
@@ -163,21 +168,25 @@ pub fn run(
     };
     for entry in &entries {
         watcher.say(&format!("{}:", entry.label));
-        train_entry(entry, pack, &out.join(entry.folder()), budget, device, stop, watcher)?;
+        let made = train_entry(entry, pack, &out.join(entry.folder()), *budget, device, stop, watcher);
+        match made {
+            // A range test is meant to end where nothing is finite any more.
+            Err(error) if plan.over == Over::LearningRate => watcher.say(&format!("{error:#}")),
+            made => made?,
+        }
         if stop.load(Ordering::Relaxed) {
             watcher.say("stopped; the same command goes on from here");
             return Ok(());
         }
     }
-    let set = Arc::new(PackedSet::open(pack)?);
-    let page = figure::draw(&plan, &entries, &set, out, budget)?;
+    let page = figure::draw(&plan, &entries, &PackedSet::open(pack)?, setting)?;
     write_atomically(&out.join("README.md"), page.as_bytes())
 }
 
 /// Makes one run, or the rest of it.
 ///
 /// # Errors
-/// If it fails.
+/// If it fails, or if the folder holds a run of another configuration or budget.
 pub fn train_entry(
     entry: &Entry,
     pack: &Path,
@@ -187,19 +196,45 @@ pub fn train_entry(
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
 ) -> anyhow::Result<()> {
+    let budget_file = run.join("budget.txt");
+    let allowed = budget.map_or_else(|| "as many steps as the configuration says".into(), |budget| budget.to_string());
     if train::config_file(run).exists() {
+        let stored = RunConfig::read(&train::config_file(run))?;
+        let given = std::fs::read_to_string(&budget_file).with_context(|| format!("read {}", budget_file.display()))?;
+        ensure!(
+            stored == within(&entry.config, stored.steps, budget) && given == allowed,
+            "{} holds a run that was made with another configuration or another budget ({given}; now {allowed}); choose another folder, or remove it",
+            run.display()
+        );
         return train::resume(run, Some(pack), std::slice::from_ref(device), stop, watcher);
     }
-    let mut config = entry.config.clone();
-    if let Some(budget) = budget {
-        config.steps = budget.steps(&config, pack, device)?;
-        // A short run needs a short warm-up.
-        config.schedule.warmup_steps = config.schedule.warmup_steps.min(config.steps / 10);
-        watcher.say(&format!("{} steps fit into {budget}", config.steps));
+    let steps = match budget {
+        Some(budget) => budget.steps(&within(&entry.config, entry.config.steps, Some(budget)), pack, device)?,
+        None => entry.config.steps,
+    };
+    watcher.say(&format!("{steps} steps ({allowed})"));
+    write_atomically(&budget_file, allowed.as_bytes())?;
+    train::start(run, &within(&entry.config, steps, budget), pack, std::slice::from_ref(device), stop, watcher)
+}
+
+/// `config` for `steps` steps: what is counted in steps keeps its share of the run.
+fn within(config: &RunConfig, steps: u64, budget: Option<Budget>) -> RunConfig {
+    let mut config = config.clone();
+    let share = |part: u64| (part as f64 * steps as f64 / config.steps.max(1) as f64).round() as u64;
+    let (warmup, phases) =
+        (share(config.schedule.warmup_steps), config.adversarial.as_ref().map(|a| [a.generator_steps, a.critic_steps].map(share)));
+    config.schedule.warmup_steps = warmup;
+    if let (Some(adversarial), Some([generator, critic])) = (&mut config.adversarial, phases) {
+        (adversarial.generator_steps, adversarial.critic_steps) = (generator, critic);
     }
+    config.steps = steps;
     // Figures are made of the whole run.
-    config.evaluate_every = config.evaluate_every.max(config.steps.div_ceil(4));
-    train::start(run, &config, pack, std::slice::from_ref(device), stop, watcher)
+    config.evaluate_every = config.evaluate_every.max(steps.div_ceil(4));
+    if matches!(budget, Some(Budget::Minutes(_))) {
+        // Workers are for the cores of a CPU.
+        config.workers = 1;
+    }
+    config
 }
 
 #[cfg(test)]
@@ -243,5 +278,16 @@ mod tests {
         assert!(said.contains("lambada") && said.contains("Lambda 0.5!"), "{said}");
         let said = refused(&format!("{text}[[entry]]\nlabel = \"lambda-0.5\"\n"));
         assert!(said.contains("another entry"), "{said}");
+    }
+
+    #[test]
+    fn phases_keep_their_share_of_a_shorter_run() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/losses/nogan.toml");
+        let config = RunConfig::read(&file).unwrap();
+        let [whole, short] = [config.steps, config.steps / 10].map(|steps| within(&config, steps, None));
+        let phases = |config: &RunConfig| config.adversarial.as_ref().map(|a| [a.generator_steps, a.critic_steps]).unwrap();
+        assert_eq!(phases(&whole), phases(&config));
+        assert_eq!(phases(&short), phases(&config).map(|steps| steps / 10));
+        assert!(phases(&short).iter().sum::<u64>() < short.steps, "the two never learn together");
     }
 }

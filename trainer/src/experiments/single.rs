@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::data::pack::{InputKind, PackConfig, PackInput, pack};
-use crate::data::shard::{ItemKind, PackedSet};
+use crate::data::shard::{ItemKind, MANIFEST_NAME, PackedSet};
 use crate::data::split::{Split, split_of};
 use crate::metrics::colorfulness;
 
@@ -16,7 +16,7 @@ use crate::metrics::colorfulness;
 pub(super) fn picture_set(from: &PackedSet, folder: &Path) -> anyhow::Result<PathBuf> {
     const LOOKED_AT: usize = 50;
     let packed = folder.join("set");
-    if packed.exists() {
+    if packed.join(MANIFEST_NAME).exists() {
         return Ok(packed);
     }
     let stills = from.items(Split::Train).iter().filter(|item| item.kind == ItemKind::Still).take(LOOKED_AT);

@@ -9,7 +9,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto, type_pro
 
 use super::fold::{initializer, tensor};
 
-/// Every family halves its input four times at least.
+/// The shipped family's multiple. One that halves more often, as `lite0-unet`, refuses more: its shapes then do not fit each other.
 const SIDE_MULTIPLE: usize = 16;
 /// ONNX's data type INT64.
 const INT64: i32 = 7;
@@ -53,9 +53,12 @@ pub fn at_size(float: &ModelProto, width: usize, height: usize) -> anyhow::Resul
                 node.name
             ),
             // What is left of the family computes wherever it stands.
-            "Conv" | "Relu" | "Add" | "Sub" | "Mul" | "Sigmoid" | "Tanh" | "Concat" => {}
+            "Conv" | "Relu" | "Clip" | "Add" | "Sub" | "Mul" | "Sigmoid" | "Tanh" | "Concat" => {}
             other => {
-                bail!("{:?} is a {other}, which no network of this family has; only files that `export` wrote can be resized", node.name)
+                bail!(
+                    "{:?} is a {other}, which neither the shipped family nor `lite0-unet` has; only files that `export` wrote can be resized",
+                    node.name
+                )
             }
         }
     }
