@@ -49,14 +49,20 @@ pub struct Position {
 }
 
 impl Position {
-    /// Takes note of the validation loss at this step; whether it is the best so far.
-    pub fn takes(&mut self, validation_loss: f32) -> bool {
-        let better = self.best_validation_loss.is_none_or(|best| validation_loss < best);
+    /// Takes note of the validation loss at this step; whether it is the best so far. One that is no finite number is worse than any.
+    ///
+    /// The run's last phase begins behind step `last_phase`; 0 if there is one only. Before it nothing counts as a lack of progress, and in it the best of
+    /// an earlier phase, where something else was learned, is no measure any more.
+    pub fn takes(&mut self, validation_loss: f32, last_phase: u64) -> bool {
+        let in_last_phase = self.step > last_phase;
+        let outdated = last_phase > 0 && in_last_phase && self.best_step <= last_phase;
+        let best = self.best_validation_loss.filter(|_| !outdated);
+        let better = validation_loss.is_finite() && best.is_none_or(|best| validation_loss < best);
         if better {
             self.best_validation_loss = Some(validation_loss);
             self.best_step = self.step;
             self.evaluations_since_best = 0;
-        } else {
+        } else if in_last_phase {
             self.evaluations_since_best += 1;
         }
         better
@@ -89,13 +95,40 @@ pub struct Adversary {
     pub optimizer: ModuleOptimizer,
 }
 
-/// Writes a checkpoint of `progress` under `folder` and removes all but the newest `keep`.
+/// Writes a checkpoint of `progress` under `folder` and removes all but the newest `keep`. Those of later steps are of another course, which this one has
+/// left: they do not count, and are set aside.
 ///
 /// # Errors
 /// If a file cannot be written; an older checkpoint is then still whole.
 pub fn save(folder: &Path, progress: &Progress, keep: usize) -> anyhow::Result<PathBuf> {
+    let target = write(folder, progress)?;
+    let (later, mut all): (Vec<_>, Vec<_>) = list(folder)?.into_iter().partition(|path| *path > target);
+    later.iter().try_for_each(|path| set_aside(path, "abandoned").map(|_| ()))?;
+    all.truncate(all.len().saturating_sub(keep.max(1)));
+    remove(&all)?;
+    Ok(target)
+}
+
+/// Writes a checkpoint of `progress` under `folder` and removes all others there.
+///
+/// # Errors
+/// If a file cannot be written; the others are then still there.
+pub fn save_only(folder: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
+    let target = write(folder, progress)?;
+    let mut others = list(folder)?;
+    others.retain(|path| *path != target);
+    remove(&others)?;
+    Ok(target)
+}
+
+fn remove(checkpoints: &[PathBuf]) -> anyhow::Result<()> {
+    let remove = |path: &PathBuf| fs::remove_dir_all(path).with_context(|| format!("remove the old checkpoint {}", path.display()));
+    checkpoints.iter().try_for_each(remove)
+}
+
+fn write(folder: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    let target = folder.join(format!("{:08}", progress.position.step));
+    let target = at_step(folder, progress.position.step);
     let staging = tempfile::Builder::new()
         .prefix(UNFINISHED)
         .tempdir_in(folder)
@@ -133,18 +166,13 @@ pub fn save(folder: &Path, progress: &Progress, keep: usize) -> anyhow::Result<P
         checksums.insert(name, crc32c::crc32c(bytes));
     }
     write_synced(&staging.path().join(CHECKSUMS), &serde_json::to_vec_pretty(&checksums)?)?;
-    // One that is there already was passed over as damaged when the run was resumed.
+    // One that is there already is of an earlier time at the same step.
     if target.exists() {
         fs::remove_dir_all(&target).with_context(|| format!("replace {}", target.display()))?;
     }
     let staged = staging.keep();
     fs::rename(&staged, &target).with_context(|| format!("move the checkpoint to {}", target.display()))?;
     sync_folder(folder)?;
-    let mut all = list(folder)?;
-    all.truncate(all.len().saturating_sub(keep.max(1)));
-    for old in all {
-        fs::remove_dir_all(&old).with_context(|| format!("remove the old checkpoint {}", old.display()))?;
-    }
     Ok(target)
 }
 
@@ -162,21 +190,24 @@ pub fn remove_unfinished(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts the checkpoint of `step` under `folder`, if there is one, out of the way: no run can go on from it. It stays beside the others.
+/// Puts the checkpoint `path` out of the way: no run goes on from it. It stays beside the others, as `why-NNNNNNNN`.
 ///
 /// # Errors
-/// If it is there and cannot be renamed.
-pub fn set_aside(folder: &Path, step: u64) -> anyhow::Result<()> {
-    let path = folder.join(format!("{step:08}"));
-    if path.exists() {
-        let aside = folder.join(format!("diverged-{step:08}"));
-        if aside.exists() {
-            fs::remove_dir_all(&aside).with_context(|| format!("replace {}", aside.display()))?;
-        }
-        fs::rename(&path, &aside).with_context(|| format!("rename {} to {}", path.display(), aside.display()))?;
-        sync_folder(folder)?;
+/// If it cannot be renamed.
+pub fn set_aside(path: &Path, why: &str) -> anyhow::Result<PathBuf> {
+    let name = path.file_name().with_context(|| format!("{} is no checkpoint", path.display()))?;
+    let aside = path.with_file_name(format!("{why}-{}", name.to_string_lossy()));
+    if aside.exists() {
+        fs::remove_dir_all(&aside).with_context(|| format!("replace {}", aside.display()))?;
     }
-    Ok(())
+    fs::rename(path, &aside).with_context(|| format!("rename {} to {}", path.display(), aside.display()))?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))?;
+    Ok(aside)
+}
+
+/// The folder of the checkpoint of `step` under `folder`.
+pub fn at_step(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("{step:08}"))
 }
 
 /// The checkpoints under `folder`, oldest first.
@@ -193,16 +224,25 @@ pub fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The newest checkpoint under `folder` that can be restored, with a line for each damaged one that was passed over.
+/// The newest checkpoint under `folder` that can be restored, with a line for each damaged one that was passed over and set aside: the run that goes on
+/// must not take it for its newest.
 ///
 /// # Errors
-/// If there is none.
+/// If there is none, where all stay as they are.
 pub fn restore_newest(folder: &Path, fresh: impl Fn() -> Progress, device: &Device) -> anyhow::Result<(Progress, Vec<String>)> {
-    let mut passed_over = Vec::new();
+    let (mut damaged, mut passed_over): (Vec<PathBuf>, Vec<String>) = (Vec::new(), Vec::new());
     for path in list(folder)?.into_iter().rev() {
         match restore(&path, fresh(), device) {
-            Ok(progress) => return Ok((progress, passed_over)),
-            Err(error) => passed_over.push(format!("{}: {error:#}", path.display())),
+            Ok(progress) => {
+                for (path, line) in damaged.iter().zip(&mut passed_over) {
+                    *line = format!("{line}; it is {} now", set_aside(path, "damaged")?.display());
+                }
+                return Ok((progress, passed_over));
+            }
+            Err(error) => {
+                passed_over.push(format!("{}: {error:#}", path.display()));
+                damaged.push(path);
+            }
         }
     }
     anyhow::bail!("no whole checkpoint in {}{}{}", folder.display(), if passed_over.is_empty() { "" } else { ": " }, passed_over.join("; "))
@@ -213,15 +253,15 @@ pub fn restore_newest(folder: &Path, fresh: impl Fn() -> Progress, device: &Devi
 /// # Errors
 /// If a file is missing, damaged, or of other shapes.
 pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<Progress> {
-    let checksums = read_checksums(path)?;
-    let read = |name: &str| -> anyhow::Result<Vec<u8>> {
-        let file = path.join(name);
-        let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
-        let intact = checksums.is_empty() || checksums.get(name).is_some_and(|checksum| *checksum == crc32c::crc32c(&bytes));
-        ensure!(intact, "{} is damaged: its {} bytes do not have the checksum that {CHECKSUMS} gives", file.display(), bytes.len());
-        Ok(bytes)
-    };
-    let position: Position = serde_json::from_slice(&read(POSITION)?).with_context(|| format!("read {}", path.join(POSITION).display()))?;
+    let read = |name: &str| read_checked(path, name);
+    let position = position(path)?;
+    let shapes: Vec<[usize; 4]> = fresh.states.iter().map(Tensor::dims).collect();
+    ensure!(
+        position.state_shapes == shapes,
+        "{} holds states of {:?}; the configuration has {shapes:?}: data.lanes, data.width and data.height stay as they were when the run began",
+        path.display(),
+        position.state_shapes
+    );
     let net = with_weights(fresh.net, read(WEIGHTS)?, &path.join(WEIGHTS))?;
     let average = with_weights(fresh.average, read(AVERAGE)?, &path.join(AVERAGE))?;
     let optimizer = |fresh: ModuleOptimizer, name: &str| {
@@ -249,11 +289,17 @@ pub fn restore(path: &Path, fresh: Progress, device: &Device) -> anyhow::Result<
             Tensor::from_data(TensorData::new(own.to_vec(), shape), device)
         })
         .collect();
-    let expects_ranges = checksums.contains_key(RANGES) || path.join(RANGES).exists();
-    let ranges = expects_ranges.then(|| read(RANGES)).transpose()?;
-    let ranges = ranges.map(|bytes| serde_json::from_slice(&bytes)).transpose();
-    let ranges = ranges.with_context(|| format!("read {}", path.join(RANGES).display()))?;
-    Ok(Progress { net, average, optimizer, adversary, states, ranges, position })
+    Ok(Progress { net, average, optimizer, adversary, states, ranges: frozen_ranges(path)?, position })
+}
+
+/// The bytes of the file `name` of the checkpoint `path`: those that were written.
+fn read_checked(path: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
+    let checksums = read_checksums(path)?;
+    let file = path.join(name);
+    let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+    let intact = checksums.is_empty() || checksums.get(name).is_some_and(|checksum| *checksum == crc32c::crc32c(&bytes));
+    ensure!(intact, "{} is damaged: its {} bytes do not have the checksum that {CHECKSUMS} gives", file.display(), bytes.len());
+    Ok(bytes)
 }
 
 /// The checksums of a checkpoint's files; none for one that an older version wrote.
@@ -266,7 +312,15 @@ fn read_checksums(path: &Path) -> anyhow::Result<BTreeMap<String, u32>> {
     }
 }
 
-/// Loads the weights of `file` into `net`.
+/// Loads the averaged weights of the checkpoint `checkpoint`, which are what is evaluated and exported, into `net`.
+///
+/// # Errors
+/// If their file is missing, damaged, or of another network.
+pub fn load_average<M: Module>(net: M, checkpoint: &Path) -> anyhow::Result<M> {
+    with_weights(net, read_checked(checkpoint, AVERAGE)?, &checkpoint.join(AVERAGE))
+}
+
+/// Loads the weights of `file`, which need not be a checkpoint's, into `net`.
 ///
 /// # Errors
 /// If the file is missing, damaged, or of another network.
@@ -283,29 +337,21 @@ fn with_weights<M: Module>(net: M, bytes: Vec<u8>, file: &Path) -> anyhow::Resul
 /// Where the run stood at the checkpoint `path`.
 ///
 /// # Errors
-/// If its position file cannot be read.
+/// If its position file cannot be read, or is damaged.
 pub fn position(path: &Path) -> anyhow::Result<Position> {
-    let file = path.join(POSITION);
-    let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("read {}", file.display()))
+    serde_json::from_slice(&read_checked(path, POSITION)?).with_context(|| format!("read {}", path.join(POSITION).display()))
 }
 
 /// The ranges that quantization-aware training has found up to this checkpoint, if it has begun.
 ///
 /// # Errors
-/// If the file is there and cannot be read.
+/// If the file is damaged, or should be there and is not.
 pub fn frozen_ranges(checkpoint: &Path) -> anyhow::Result<Option<Ranges>> {
     let file = checkpoint.join(RANGES);
-    if !file.exists() {
+    if !read_checksums(checkpoint)?.contains_key(RANGES) && !file.exists() {
         return Ok(None);
     }
-    let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
-    serde_json::from_slice(&bytes).map(Some).with_context(|| format!("read {}", file.display()))
-}
-
-/// The file of a checkpoint that holds the averaged weights: what is evaluated and exported.
-pub fn average_file(checkpoint: &Path) -> PathBuf {
-    checkpoint.join(AVERAGE)
+    serde_json::from_slice(&read_checked(checkpoint, RANGES)?).map(Some).with_context(|| format!("read {}", file.display()))
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -337,4 +383,31 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 fn sync_folder(folder: &Path) -> anyhow::Result<()> {
     fs::File::open(folder).and_then(|f| f.sync_all()).with_context(|| format!("sync {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether each loss at its step is the best, and the evaluations since.
+    fn taken(last_phase: u64, losses: &[(u64, f32)]) -> Vec<(bool, u64)> {
+        let mut position = Position::default();
+        let take = |&(step, loss): &(u64, f32)| {
+            position.step = step;
+            (position.takes(loss, last_phase), position.evaluations_since_best)
+        };
+        losses.iter().map(take).collect()
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_is_worse_than_any() {
+        let found = taken(0, &[(1, f32::NAN), (2, 3.0), (3, f32::INFINITY), (4, f32::NEG_INFINITY), (5, 2.0)]);
+        assert_eq!(found, [(false, 1), (true, 0), (false, 1), (false, 2), (true, 0)]);
+    }
+
+    #[test]
+    fn patience_and_the_best_begin_with_the_last_phase() {
+        let found = taken(20, &[(10, 3.0), (15, 4.0), (20, 5.0), (25, 6.0), (30, 6.5), (35, 5.5)]);
+        assert_eq!(found, [(true, 0), (false, 0), (false, 0), (true, 0), (false, 1), (true, 0)]);
+    }
 }

@@ -131,6 +131,21 @@ impl RunConfig {
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
         self.net.check()?;
+        self.schedule.check()?;
+        let share = self.schedule.encoder_share;
+        ensure!(
+            share == 1.0 || self.net.has_pretrained_encoder(),
+            "schedule.encoder_share is {share}; this network has no pretrained encoder that could learn more slowly"
+        );
+        ensure!(self.gradient_norm_max > 0.0, "gradient_norm_max is {}; it must be above 0", self.gradient_norm_max);
+        ensure!(
+            self.weight_decay.is_finite() && self.weight_decay >= 0.0,
+            "weight_decay is {}; it must be 0 or a positive number",
+            self.weight_decay
+        );
+        // What a model file may say, by its contract.
+        ensure!((0.01..=10.0).contains(&self.temperature), "temperature {} is outside 0.01 to 10", self.temperature);
+        ensure!((0.0..=4.0).contains(&self.saturation), "saturation {} is outside 0 to 4", self.saturation);
         let sides = [self.data.width, self.data.height, self.input_size[0], self.input_size[1]];
         let (multiple, stride) = (self.net.side_multiple(), self.net.output_stride());
         ensure!(sides.iter().all(|s| *s > 0 && s % multiple == 0), "sizes {sides:?}: every side must be a multiple of {multiple}");
@@ -174,7 +189,27 @@ impl RunConfig {
             self.workers,
             self.data.lanes
         );
+        ensure!(
+            self.loss.agreement.is_none() || self.workers == 1,
+            "workers is {}; with loss.agreement it must be 1: of its two looks a step, several threads' would come to the normalization's statistics in an \
+             order that is left to chance",
+            self.workers
+        );
+        let (height, width) = self.data.output_size();
+        if let Some(side) = self.loss.feature.as_ref().map(|feature| feature.net.side_min()) {
+            ensure!(
+                height.min(width) >= side,
+                "the network's output is {width} x {height} pixels; loss.feature.net needs at least {side}: enlarge data.width and data.height, or take another"
+            );
+        }
         self.centers().map(|_| ())
+    }
+
+    /// The steps in front of the run's last phase, in which all that is to learn does, as it is to: behind a critic's and a generator's time alone, and once
+    /// quantization-aware training has begun. 0 for a run of one phase.
+    pub fn last_phase(&self) -> u64 {
+        let both = self.adversarial.as_ref().map_or(0, |config| config.generator_steps.saturating_add(config.critic_steps));
+        both.max(self.quantization.as_ref().map_or(0, |config| config.start(self.steps)))
     }
 
     /// Frames that one optimizer step sees.
@@ -262,6 +297,68 @@ mod tests {
 
     use super::*;
     use crate::export::{Provenance, float_model};
+
+    #[test]
+    fn mistakes_are_named() {
+        use crate::losses::agreement::AgreementConfig;
+        use crate::losses::features::{FeatureConfig, FeatureNetKind};
+        use crate::nets::recurrent_unet::RecurrentUNetConfig;
+
+        fn recurrent(config: &mut RunConfig, change: impl FnOnce(&mut RecurrentUNetConfig)) {
+            let NetConfig::RecurrentUnet(net) = &mut config.net else { panic!("another network") };
+            change(net);
+        }
+        type Mistake = fn(&mut RunConfig);
+        let mistakes: &[(Mistake, &str)] = &[
+            (|c| c.loss.agreement = Some(AgreementConfig { noise: 4.0, ..AgreementConfig::default() }), "workers is 2"),
+            (|c| recurrent(c, |net| net.head_width = 0), "net.head_width"),
+            (|c| recurrent(c, |net| net.widths[3] = usize::MAX - 1), "net.widths"),
+            (|c| recurrent(c, |net| net.deep_blocks = 65), "net.deep_blocks"),
+            (|c| c.loss.sigma = 0.0, "loss.sigma is 0"),
+            (|c| c.loss.sigma = f32::INFINITY, "loss.sigma is inf"),
+            (|c| c.loss.neighbors = 0, "loss.neighbors is 0"),
+            (|c| c.loss.neighbors = 17, "loss.neighbors is 17"),
+            (|c| c.loss.prior_sigma = 0.05, "loss.prior_sigma is 0.05"),
+            (|c| c.schedule.peak = 0.0, "schedule.peak is 0"),
+            (|c| c.schedule.peak = f64::NAN, "schedule.peak is NaN"),
+            (|c| c.schedule.floor_share = 1.5, "schedule.floor_share is 1.5"),
+            (|c| c.schedule.rising_from = Some(0.0), "schedule.rising_from is 0"),
+            (|c| c.schedule.encoder_share = 0.0, "schedule.encoder_share is 0"),
+            (|c| c.schedule.encoder_share = 0.1, "no pretrained encoder"),
+            (|c| c.gradient_norm_max = 0.0, "gradient_norm_max is 0"),
+            (|c| c.weight_decay = -0.1, "weight_decay is -0.1"),
+            (|c| c.temperature = 0.0, "temperature 0"),
+            (|c| c.saturation = 5.0, "saturation 5"),
+            (|c| c.average_decay = 1.0, "average_decay 1"),
+            (
+                |c| {
+                    let weights = Some("encoder.bpk".into());
+                    c.data.width = 96;
+                    c.loss.feature = Some(FeatureConfig { net: FeatureNetKind::Lite0, weights, ..FeatureConfig::default() });
+                },
+                "24 x 32 pixels",
+            ),
+        ];
+        RunConfig::default().check().unwrap();
+        for (mistake, said) in mistakes {
+            let mut config = RunConfig::default();
+            mistake(&mut config);
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(said), "{said:?} is expected: {error}");
+        }
+    }
+
+    #[test]
+    fn the_last_phase_begins_behind_all_others() {
+        use crate::losses::adversarial::AdversarialConfig;
+
+        let mut config = RunConfig { steps: 100, ..RunConfig::default() };
+        assert_eq!(config.last_phase(), 0);
+        config.adversarial = Some(AdversarialConfig { generator_steps: 30, critic_steps: 20, ..AdversarialConfig::default() });
+        assert_eq!(config.last_phase(), 50);
+        config.quantization = Some(QuantizationConfig { start_share: 0.9 });
+        assert_eq!(config.last_phase(), 90);
+    }
 
     #[test]
     fn each_size_costs_what_its_file_says() {

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use serde_json::{Map, Value};
 
+use crate::checkpoint::Position;
 use crate::config::RunConfig;
 use crate::report::NO_LOSSES;
 use crate::train;
@@ -151,9 +152,12 @@ impl Run {
     /// Whether the newest evaluations brought nothing for as long as the configuration bears.
     fn is_out_of_patience(&self) -> bool {
         let Some(losses) = self.series.get(EVALUATION) else { return false };
-        let best = losses.iter().map(|(_, loss)| *loss).fold(f64::MAX, f64::min);
-        let since = losses.iter().rev().take_while(|(_, loss)| *loss > best).count() as u64;
-        self.config.patience > 0 && since >= self.config.patience
+        let mut position = Position::default();
+        for (step, loss) in losses {
+            position.step = *step as u64;
+            position.takes(*loss as f32, self.config.last_phase());
+        }
+        self.config.patience > 0 && position.evaluations_since_best >= self.config.patience
     }
 
     /// Whether a process is at it.

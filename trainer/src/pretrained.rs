@@ -95,7 +95,7 @@ fn fill(encoder: &mut Encoder, tensors: &Tensors) -> anyhow::Result<usize> {
         let mut bias = fold(&mut weight, [of_norm("weight")?, of_norm("bias")?, of_norm("running_mean")?, of_norm("running_var")?])
             .with_context(|| format!("fold {norm:?} into {theirs:?}"))?;
         if ours == "stem" {
-            ensure!(shape[1..] == [3, 3, 3], "{theirs:?} is {shape:?}; 3x3 filters of red, green and blue are expected");
+            ensure!(shape.get(1..) == Some(&[3, 3, 3][..]), "{theirs:?} is {shape:?}; 3x3 filters of red, green and blue are expected");
             weight = see_lightness(&weight, &mut bias);
             shape[1] = 1;
         }

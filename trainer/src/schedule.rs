@@ -1,5 +1,6 @@
 //! The learning rate as a pure function of the step.
 
+use anyhow::ensure;
 use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
 use burn::module::ParamGroup;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,22 @@ pub struct ScheduleConfig {
 impl Default for ScheduleConfig {
     fn default() -> Self {
         Self { peak: 2e-3, floor_share: 0.02, warmup_steps: 200, rising_from: None, encoder_share: 1.0 }
+    }
+}
+
+impl ScheduleConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// Names the value and what it may be.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for (name, rate) in [("peak", self.peak), ("rising_from", self.rising_from.unwrap_or(self.peak))] {
+            ensure!(rate.is_finite() && rate > 0.0, "schedule.{name} is {rate}; it must be a number above 0");
+        }
+        ensure!((0.0..=1.0).contains(&self.floor_share), "schedule.floor_share is {}; it must be from 0 to 1", self.floor_share);
+        let share = self.encoder_share;
+        ensure!(share > 0.0 && share <= 1.0, "schedule.encoder_share is {share}; it must be above 0, and at most 1");
+        Ok(())
     }
 }
 

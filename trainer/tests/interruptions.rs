@@ -143,6 +143,9 @@ fn a_damaged_checkpoint_is_passed_over_and_its_file_is_named() {
             let said = looked_at(&run).unwrap().join("\n");
             assert!(said.contains("passed over a damaged checkpoint") && said.contains("resuming at step 1"), "{name}: {said}");
             assert!(said.contains(&*name) || name == "checksums.json", "{name}: {said}");
+            // It is out of the way, for a person to look at: here, to be put back.
+            assert_eq!(steps(&run), ["00000000", "00000001"]);
+            fs::rename(train::checkpoints(&run).join("damaged-00000002"), &newest).unwrap();
         }
         fs::write(file, &whole).unwrap();
     }
@@ -153,6 +156,47 @@ fn a_damaged_checkpoint_is_passed_over_and_its_file_is_named() {
     }
     let said = format!("{:#}", looked_at(&run).unwrap_err());
     assert!(said.contains("no whole checkpoint in") && said.contains("00000001/weights.bpk"), "{said}");
+}
+
+#[test]
+fn a_run_that_passed_over_damaged_checkpoints_keeps_those_it_writes() {
+    let (folder, pack) = prepared(&[("steps = 60", "steps = 6"), ("checkpoint_every = 10", "checkpoint_every = 1")]);
+    let run = folder.path().join("run");
+    assert!(start(folder.path(), &pack, &run).wait().unwrap().success());
+    assert_eq!(steps(&run), ["00000004", "00000005", "00000006"]);
+    let file = |folder: &Path, step: &str| folder.join(step).join("weights.bpk");
+    for step in ["00000005", "00000006"] {
+        fs::write(file(&train::checkpoints(&run), step), b"damaged").unwrap();
+    }
+    // The best of a course that is left.
+    let best = checkpoint::list(&train::best(&run)).unwrap().pop().unwrap();
+    fs::rename(best, train::best(&run).join("00000099")).unwrap();
+    fs::write(train::config_file(&run), toml_with(&run, |config| (config.steps, config.keep, config.evaluate_every) = (5, 1, 1))).unwrap();
+    let said = ended_well(trainer().arg("resume").arg(&run));
+    assert!(said.contains("resuming at step 4") && said.contains("damaged-00000006"), "{said}");
+    assert_eq!(steps(&run), ["00000005"]);
+    let best = checkpoint::list(&train::best(&run)).unwrap();
+    assert_eq!(best, [train::best(&run).join("00000005")]);
+    assert!(looked_at(&run).unwrap().join("").contains("resuming at step 5"));
+    // What is exported is checked too.
+    let average = train::checkpoints(&run).join("00000005/average.bpk");
+    let mut bytes = fs::read(&average).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&average, bytes).unwrap();
+    let said = failed(trainer().arg("export").arg(&run).arg("--float-only").arg("--out").arg(folder.path()));
+    assert!(said.contains("average.bpk is damaged"), "{said}");
+}
+
+#[test]
+fn a_checkpoint_with_other_lanes_is_refused_with_the_reason_and_stays() {
+    let (folder, pack) = prepared(&[("steps = 60", "steps = 1")]);
+    let run = folder.path().join("run");
+    assert!(start(folder.path(), &pack, &run).wait().unwrap().success());
+    fs::write(train::config_file(&run), toml_with(&run, |config| config.data.lanes = 5)).unwrap();
+    let said = format!("{:#}", looked_at(&run).unwrap_err());
+    assert!(said.contains("data.lanes, data.width and data.height stay"), "{said}");
+    assert_eq!(steps(&run), ["00000000", "00000001"]);
 }
 
 #[test]
@@ -243,7 +287,7 @@ fn a_second_process_is_refused_while_the_first_trains() {
 
 #[test]
 fn a_dry_run_tells_time_memory_and_parity_and_leaves_nothing() {
-    let (folder, pack) = prepared(&[]);
+    let (folder, pack) = prepared(&[("[data]", "[quantization]\nstart_share = 0.9\n\n[data]")]);
     let before = fs::read_dir(folder.path()).unwrap().count();
     let mut command = trainer();
     command.arg("dry-run").arg(folder.path().join("small.toml")).arg("--data").arg(&pack).current_dir(folder.path());
@@ -252,7 +296,8 @@ fn a_dry_run_tells_time_memory_and_parity_and_leaves_nothing() {
         "24 training and 4 validation items",
         "8 frames a step",
         "a step: ",
-        "60 steps: ",
+        "60 steps at this pace: ",
+        "a quantization-aware step",
         "agrees with Burn over 10 frames",
         "at its peak",
     ] {

@@ -239,7 +239,7 @@ fn trains_resumes_and_exports(name: &str) {
     assert_eq!(losses(&resumed), losses(&whole));
     let average = |run: &Path| {
         let net = config.fresh_network(&Device::flex()).unwrap();
-        checkpoint::load_weights(net, &checkpoint::average_file(&checkpoint(run, 40))).unwrap()
+        checkpoint::load_average(net, &checkpoint(run, 40)).unwrap()
     };
     let net = average(&whole);
     assert_eq!(weights(&average(&resumed)), weights(&net));

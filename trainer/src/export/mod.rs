@@ -105,7 +105,7 @@ pub fn network_of_run(run: &Path) -> anyhow::Result<(Network, RunConfig)> {
 /// If either cannot be read.
 pub fn network_at(run: &Path, checkpoint: &Path) -> anyhow::Result<(Network, RunConfig)> {
     let config = RunConfig::read(&train::config_file(run))?;
-    let net = checkpoint::load_weights(config.fresh_network(&Device::flex())?, &checkpoint::average_file(checkpoint))?.valid();
+    let net = checkpoint::load_average(config.fresh_network(&Device::flex())?, checkpoint)?.valid();
     Ok((net, config))
 }
 

@@ -42,6 +42,16 @@ pub enum FeatureNetKind {
     Lite0,
 }
 
+impl FeatureNetKind {
+    /// The smaller side that a picture must have, in pixels of the network's output. VGG-style networks leave out the maps that nothing is left of.
+    pub fn side_min(self) -> usize {
+        match self {
+            Self::Random | Self::Vgg16 => 1,
+            Self::Lite0 => 32,
+        }
+    }
+}
+
 /// A fixed network that looks at sRGB pictures.
 pub trait FeatureNet: Send + Sync {
     /// The maps of features of gamma-coded sRGB \[N, 3, h, w\], 0 to 1, shallowest first.

@@ -82,6 +82,13 @@ impl LossConfig {
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
         ensure!((0.0..=1.0).contains(&self.lambda), "loss.lambda {} is outside 0 to 1", self.lambda);
+        ensure!(self.sigma.is_finite() && self.sigma > 0.0, "loss.sigma is {}; it must be above 0", self.sigma);
+        ensure!((1..=16).contains(&self.neighbors), "loss.neighbors is {}; 1 to 16 bins", self.neighbors);
+        ensure!(
+            self.prior_sigma == 0.0 || self.prior_sigma >= 0.1,
+            "loss.prior_sigma is {}; 0 is off, and less than 0.1 smooths nothing",
+            self.prior_sigma
+        );
         let mut weights = vec![
             ("mean_weight", self.mean_weight),
             ("temporal_weight", self.temporal_weight),
@@ -118,31 +125,25 @@ impl LossConfig {
     }
 }
 
-/// The truth of one chunk, encoded for the losses.
+/// True colors as shares of bins.
 #[derive(Clone, Debug)]
-pub struct Target {
-    /// Soft bins \[N, Q, h, w\], summing to 1 over Q.
-    pub bins: Tensor<4>,
+pub struct SoftBins {
+    /// \[N, Q, h, w\], summing to 1 over Q.
+    pub share: Tensor<4>,
     /// Class weights \[N, 1, h, w\].
     pub weight: Tensor<4>,
-    /// ab in Lab units \[N, 2, h, w\].
-    pub ab: Tensor<4>,
-    /// The L* that the network saw, shrunk to the output's size \[N, 1, h, w\].
-    pub lightness: Tensor<4>,
 }
 
-impl Target {
-    /// Encodes `ab` (\[N\]\[2\]\[h w\], Lab units); `class_weights` has one weight a bin, for the bin nearest to the truth.
-    /// `lightness` \[N, 1, H, W\] is the network's input.
-    pub fn encode(
+impl SoftBins {
+    /// Encodes `ab` as [`Target::encode`] does.
+    fn encode(
         ab: &[f32],
         [frames, height, width]: [usize; 3],
         centers: &[[f32; 2]],
         class_weights: &[f32],
         config: &LossConfig,
-        lightness: &Tensor<4>,
+        device: &Device,
     ) -> Self {
-        let device = &lightness.device();
         let pixels = height * width;
         let q = centers.len();
         let mut soft = vec![0.0_f32; frames * q * pixels];
@@ -162,9 +163,41 @@ impl Target {
         }
         let tensor =
             |values: Vec<f32>, channels: usize| Tensor::from_data(TensorData::new(values, [frames, channels, height, width]), device);
+        Self { share: tensor(soft, q), weight: tensor(weight, 1) }
+    }
+}
+
+/// The truth of one chunk, encoded for the losses.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// As bins, for a network that gives those.
+    pub bins: Option<SoftBins>,
+    /// ab in Lab units \[N, 2, h, w\].
+    pub ab: Tensor<4>,
+    /// The L* that the network saw, shrunk to the output's size \[N, 1, h, w\].
+    pub lightness: Tensor<4>,
+}
+
+impl Target {
+    /// Encodes `ab` (\[N\]\[2\]\[h w\], Lab units) for a network whose output is of `kind`; `class_weights` has one weight a bin, for the bin nearest to
+    /// the truth. `lightness` \[N, 1, H, W\] is the network's input.
+    pub fn encode(
+        ab: &[f32],
+        shape: [usize; 3],
+        kind: OutputKind,
+        centers: &[[f32; 2]],
+        class_weights: &[f32],
+        config: &LossConfig,
+        lightness: &Tensor<4>,
+    ) -> Self {
+        let device = &lightness.device();
+        let [frames, height, width] = shape;
+        // Large, and of no use to any other kind.
+        let bins = (kind == OutputKind::Bins).then(|| SoftBins::encode(ab, shape, centers, class_weights, config, device));
+        let ab = Tensor::from_data(TensorData::new(ab.to_vec(), [frames, 2, height, width]), device);
         let stride = [lightness.dims()[2] / height, lightness.dims()[3] / width];
         let lightness = AvgPool2dConfig::new(stride).with_strides(stride).init().forward(lightness.clone()) * 100.0 + 50.0;
-        Self { bins: tensor(soft, q), weight: tensor(weight, 1), ab: tensor(ab.to_vec(), 2), lightness }
+        Self { bins, ab, lightness }
     }
 
     /// The true picture as gamma-coded sRGB, 0 to 1 \[N, 3, h, w\]: the true colors on the lightness that the network saw.
@@ -262,10 +295,10 @@ impl Prediction {
 pub fn losses(prediction: &Prediction, target: &Target, moving: Option<Tensor<4>>, config: &LossConfig) -> Losses {
     let ab = &prediction.ab;
     let mean = huber((ab.clone() - target.ab.clone()) / 10.0, 1.0);
-    let mut found = match &prediction.log_share {
+    let mut found = match prediction.log_share.as_ref().zip(target.bins.as_ref()) {
         // Class-weighted soft cross-entropy.
-        Some(log_share) => {
-            let value = ((log_share.clone() * target.bins.clone()).sum_dim(1) * target.weight.clone()).mean().neg();
+        Some((log_share, SoftBins { share, weight })) => {
+            let value = ((log_share.clone() * share.clone()).sum_dim(1) * weight.clone()).mean().neg();
             Losses { total: value.clone(), parts: vec![("cross_entropy", value)] }
         }
         None => Losses { total: Tensor::zeros([1], &ab.device()), parts: Vec::new() },
@@ -292,7 +325,7 @@ mod tests {
 
     fn target(ab: &[f32], shape: [usize; 3], centers: &[[f32; 2]]) -> Target {
         let lightness = Tensor::zeros([shape[0], 1, 4 * shape[1], 4 * shape[2]], &Device::flex());
-        Target::encode(ab, shape, centers, &vec![1.0; centers.len()], &LossConfig::default(), &lightness)
+        Target::encode(ab, shape, OutputKind::Bins, centers, &vec![1.0; centers.len()], &LossConfig::default(), &lightness)
     }
 
     /// The part `name` of the losses of `logits`.
@@ -338,7 +371,8 @@ mod tests {
         let seen: Vec<f32> = (0..16).map(|i| if i % 4 < 2 { 0.5 } else { -0.5 }).collect();
         let lightness = Tensor::from_data(TensorData::new(seen, [1, 1, 4, 4]), &Device::flex());
         let centers = bins::seventeen();
-        let target = Target::encode(&[0.0; 8], [1, 2, 2], centers, &vec![1.0; centers.len()], &LossConfig::default(), &lightness);
+        let target = Target::encode(&[0.0; 8], [1, 2, 2], OutputKind::Ab, centers, &[], &LossConfig::default(), &lightness);
+        assert!(target.bins.is_none(), "nothing reads them");
         assert_eq!(target.lightness.into_data().try_into_vec::<f32>().expect("floats"), [100.0, 0.0, 100.0, 0.0]);
     }
 }

@@ -32,8 +32,11 @@ impl Window {
     /// 4x4 with stride 2.
     pub const FOUR_HALVING: Self = Self { kernel: 4, stride: 2, dilation: 1 };
 
-    /// The zeros at each side of the picture, with which only the stride shrinks it.
+    /// The zeros at each side of the picture, with which only the stride shrinks it: none where the windows lie side by side.
     fn padding(self) -> usize {
+        if self.kernel == self.stride {
+            return 0;
+        }
         self.dilation * (self.kernel - 1) / 2
     }
 }

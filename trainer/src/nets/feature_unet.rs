@@ -5,7 +5,6 @@
 //! by a 1x1 convolution. A pretrained network of a thousand classes costs more than everything else here, and project 000's attempts to bolt one
 //! on gave artifacts or grey. The paper's encoder is `widths = [128, 256, 512]` with `feature_width = 1001` and `output_stride = 2`.
 
-use anyhow::ensure;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::activation::relu;
@@ -14,6 +13,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{Block, Window, convolution};
+use super::check_widths;
 use super::layers::head;
 use super::unet::{Decoder, Encoder, Halves};
 
@@ -47,7 +47,7 @@ impl FeatureUNetConfig {
     /// # Errors
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.feature_width > 0, "net.feature_width is 0");
+        check_widths("feature_width", &[self.feature_width])?;
         self.halves().check()
     }
 

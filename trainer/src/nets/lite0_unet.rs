@@ -12,9 +12,9 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::States;
 use super::layers::{NORM_EPSILON, Stage, head, twice};
 use super::memory::{ConvGru, half_through};
+use super::{States, check_widths};
 
 /// Channels of the stem, at 1/2 of the input's resolution.
 const STEM: usize = 32;
@@ -55,8 +55,9 @@ impl Lite0UNetConfig {
     /// # Errors
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.widths.iter().all(|w| *w > 0 && w % 2 == 0), "net.widths {:?}: even numbers above 0", self.widths);
-        ensure!(self.head_width > 0, "net.head_width is 0");
+        check_widths("widths", &self.widths)?;
+        ensure!(self.widths.iter().all(|w| w % 2 == 0), "net.widths {:?}: even numbers", self.widths);
+        check_widths("head_width", &[self.head_width])?;
         ensure!(self.frozen_stages <= STAGES.len(), "net.frozen_stages is {}; the encoder has {}", self.frozen_stages, STAGES.len());
         Ok(())
     }

@@ -11,12 +11,12 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::States;
 use super::conv_lstm::ConvLstm;
 use super::feature_unet::Fusion;
 use super::layers::head;
 use super::memory::ConvGru;
 use super::unet::{Decoder, Encoder, Halves};
+use super::{States, check_widths};
 
 /// The kind of a recurrent cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ impl MemoryUNetConfig {
             "net.widths {:?}: the last must be even, half of it goes through the cell",
             self.widths
         );
-        ensure!(self.feature_width > 0, "net.feature_width is 0");
+        check_widths("feature_width", &[self.feature_width])?;
         Ok(())
     }
 

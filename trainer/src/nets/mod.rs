@@ -45,6 +45,18 @@ use zhang::{Zhang, ZhangConfig};
 /// The recurrent states, each \[B, C, h, w\] at a resolution of its own; none for a network without memory.
 pub type States = Vec<Tensor<4>>;
 
+/// The most channels of a layer that a configuration may ask for: more are a slip, and what is computed from them might overflow.
+const WIDTH_MAX: usize = 4096;
+/// The most blocks in a row.
+const BLOCKS_MAX: usize = 64;
+
+/// Checks the numbers of channels `widths` that the setting `name` of a network gives.
+fn check_widths(name: &str, widths: &[usize]) -> anyhow::Result<()> {
+    let fit = widths.iter().all(|width| (1..=WIDTH_MAX).contains(width));
+    anyhow::ensure!(fit, "net.{name} {widths:?}: from 1 to {WIDTH_MAX}");
+    Ok(())
+}
+
 /// What a network's output means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -12,6 +12,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{Block, Window, leaky_relu};
+use super::check_widths;
 use super::layers::{head, twice};
 
 /// The shape of a [`Pix2pix`].
@@ -36,11 +37,8 @@ impl Pix2pixConfig {
     /// # Errors
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!(
-            (2..=8).contains(&self.widths.len()) && self.widths.iter().all(|&width| width > 0),
-            "net.widths {:?}: 2 to 8 numbers above 0",
-            self.widths
-        );
+        ensure!((2..=8).contains(&self.widths.len()), "net.widths {:?}: 2 to 8 numbers", self.widths);
+        check_widths("widths", &self.widths)?;
         ensure!(
             self.output_stride.is_power_of_two() && self.output_stride < self.side_multiple() / 2,
             "net.output_stride {}: a power of two below {}",

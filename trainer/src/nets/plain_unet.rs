@@ -11,6 +11,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::BLOCKS_MAX;
 use super::blocks::{Block, Window};
 use super::layers::head;
 use super::unet::{Decoder, Encoder, Halves};
@@ -47,7 +48,7 @@ impl PlainUNetConfig {
     /// # Errors
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.dilated <= 64, "net.dilated {}: at most 64", self.dilated);
+        ensure!(self.dilated <= BLOCKS_MAX, "net.dilated {}: at most {BLOCKS_MAX}", self.dilated);
         self.halves().check()
     }
 

@@ -8,10 +8,10 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::States;
 use super::fake_quant::concatenation;
 use super::layers::{Residual, Stage, head, twice};
 use super::memory::{ConvGru, half_through};
+use super::{BLOCKS_MAX, States, check_widths};
 
 /// The shape of a [`RecurrentUNet`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,8 +37,10 @@ impl RecurrentUNetConfig {
     /// # Errors
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.widths.iter().all(|w| *w > 0 && w % 2 == 0), "net.widths {:?}: even numbers above 0", self.widths);
-        Ok(())
+        check_widths("widths", &self.widths)?;
+        ensure!(self.widths.iter().all(|w| w % 2 == 0), "net.widths {:?}: even numbers", self.widths);
+        ensure!(self.deep_blocks <= BLOCKS_MAX, "net.deep_blocks is {}; at most {BLOCKS_MAX}", self.deep_blocks);
+        check_widths("head_width", &[self.head_width])
     }
 
     /// The shapes \[C, h, w\] of the states for an input of `height` x `width`, deepest first.

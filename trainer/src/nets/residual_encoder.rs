@@ -12,6 +12,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{Block, Row, Window, convolution, max_pool};
+use super::check_widths;
 use super::layers::{head, twice};
 
 /// The shape of a [`ResidualEncoder`].
@@ -39,7 +40,7 @@ impl ResidualEncoderConfig {
     /// # Errors
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.width > 0, "net.width is 0");
+        check_widths("width", &[self.width])?;
         ensure!([1, 2, 4].contains(&self.output_stride), "net.output_stride {}: 1, 2 or 4", self.output_stride);
         Ok(())
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::blocks::{Block, Window, max_pool};
 use super::layers::{Residual, head};
 use super::unet::{Decoder, Halves};
+use super::{BLOCKS_MAX, check_widths};
 
 /// The shape of a [`ResnetUNet`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,8 +44,12 @@ impl ResnetUNetConfig {
     /// # Errors
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.blocks.iter().all(|count| (1..=64).contains(count)), "net.blocks {:?}: 1 to 64 of each", self.blocks);
-        ensure!(self.width > 0, "net.width is 0");
+        ensure!(
+            self.blocks.iter().all(|count| (1..=BLOCKS_MAX).contains(count)),
+            "net.blocks {:?}: 1 to {BLOCKS_MAX} of each",
+            self.blocks
+        );
+        check_widths("width", &[self.width])?;
         self.halves(&self.widths()).check()
     }
 

@@ -5,16 +5,15 @@
 //! runtimes lack, and the two frames before are its state. What is convolved is squashed by a tanh, as every state stays within -1 to 1. The attention to
 //! reference pictures is left out: there are none.
 
-use anyhow::ensure;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::States;
 use super::blocks::{Block, Window};
 use super::layers::head;
 use super::unet::{Decoder, Encoder, Halves};
+use super::{States, check_widths};
 
 /// The shape of a [`TemporalConvUNet`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +45,7 @@ impl TemporalConvUNetConfig {
     /// # Errors
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.history_width > 0, "net.history_width is 0");
+        check_widths("history_width", &[self.history_width])?;
         self.halves().check()
     }
 

@@ -5,6 +5,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::blocks::{Block, Window};
+use super::check_widths;
 use super::layers::twice;
 
 /// The shape of both halves.
@@ -26,12 +27,9 @@ impl Halves<'_> {
     /// # Errors
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!(
-            (1..=8).contains(&self.widths.len()) && self.widths.iter().all(|&width| width > 0),
-            "net.widths {:?}: 1 to 8 numbers above 0",
-            self.widths
-        );
-        ensure!(self.head_width > 0, "net.head_width is 0");
+        ensure!((1..=8).contains(&self.widths.len()), "net.widths {:?}: 1 to 8 numbers", self.widths);
+        check_widths("widths", self.widths)?;
+        check_widths("head_width", &[self.head_width])?;
         ensure!(
             self.output_stride.is_power_of_two() && self.output_stride < self.side_multiple(),
             "net.output_stride {}: a power of two below {}, which is how much smaller the deepest level is",

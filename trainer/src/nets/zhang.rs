@@ -5,13 +5,13 @@
 //! that it folds into the convolution; and the eighth row begins with nearest upsampling and a 3x3 convolution in place of a transposed one, for
 //! `burn-onnx` lowers no transposed convolution, and upsampling leaves no checkerboard.
 
-use anyhow::ensure;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{Block, Row, Window};
+use super::check_widths;
 use super::layers::{head, twice};
 
 /// The shape of a [`Zhang`].
@@ -39,8 +39,7 @@ impl ZhangConfig {
     /// # Errors
     /// Names the value and what it may be.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.width > 0, "net.width is 0");
-        Ok(())
+        check_widths("width", &[self.width])
     }
 }
 

@@ -1,6 +1,5 @@
 //! A step of adversarial training: the critic learns from true and colored pictures, then the generator from the critic.
 
-use anyhow::ensure;
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Tensor};
@@ -13,6 +12,9 @@ use crate::losses::adversarial::{AdversarialConfig, Phase, critic_channels, crit
 use crate::nets::discriminator::Critic;
 use crate::nets::{Network, OutputKind};
 
+/// What the log calls the critic's loss.
+pub(super) const CRITIC: &str = "critic";
+
 /// A critic with random weights and an optimizer that has seen nothing.
 pub(super) fn fresh(config: &AdversarialConfig, output: OutputKind, device: &Device) -> Adversary {
     let critic = Critic::new(&config.critic, critic_channels(output), device);
@@ -24,10 +26,7 @@ pub(super) fn fresh(config: &AdversarialConfig, output: OutputKind, device: &Dev
 }
 
 /// Lets the critic learn from `looks`, and says what the generator would learn from the critic that has learned: nothing in a phase, or against a critic,
-/// that has it stand still.
-///
-/// # Errors
-/// If the critic's loss is not a finite number.
+/// that has it stand still. Where the critic's loss is no finite number, nobody learns, and it is the loss of all.
 pub(super) fn learn(
     net: &Network,
     adversary: &mut Adversary,
@@ -36,10 +35,10 @@ pub(super) fn learn(
     config: &AdversarialConfig,
     workers: &Workers,
     device: &Device,
-) -> anyhow::Result<Share> {
+) -> Share {
     let phase = config.phase(step);
     if phase == Phase::GeneratorAlone {
-        return Ok(joined(net, workers.map_each(looks, Look::learn)));
+        return joined(net, workers.map_each(looks, Look::learn));
     }
     let critic = &adversary.critic;
     let (looks, judged): (Vec<_>, Vec<_>) =
@@ -51,10 +50,12 @@ pub(super) fn learn(
         loss += value * part;
         add_gradients(critic, &mut gradients, &mut more, part);
     }
-    ensure!(
-        loss.is_finite(),
-        "step {step}: the critic's loss is {loss}; lower adversarial.learning_rate and resume from the last checkpoint"
-    );
+    if !loss.is_finite() {
+        let mut share = joined(net, workers.map_each(looks, Look::pass));
+        share.values.loss = loss;
+        share.values.parts.insert(CRITIC, loss);
+        return share;
+    }
     adversary.critic = adversary.optimizer.step(config.rate(phase), adversary.critic.clone(), gradients);
     let mut share = if config.generator_learns(phase, loss) {
         // A constant to the generator: nothing flows into its weights.
@@ -63,8 +64,8 @@ pub(super) fn learn(
     } else {
         joined(net, workers.map_each(looks, Look::pass))
     };
-    share.values.parts.insert("critic", loss);
-    Ok(share)
+    share.values.parts.insert(CRITIC, loss);
+    share
 }
 
 /// The critic's loss on one worker's pictures, and its gradients.
@@ -188,6 +189,11 @@ mod tests {
 
     /// What step `step` gives to which network, and the critic before and behind it.
     fn after(step: u64, config: &RunConfig) -> (Share, Network, [Vec<f32>; 2]) {
+        after_seeing(40.0, step, config)
+    }
+
+    /// The same with colors of this size.
+    fn after_seeing(colors: f32, step: u64, config: &RunConfig) -> (Share, Network, [Vec<f32>; 2]) {
         let adversarial = config.adversarial.as_ref().unwrap();
         let device = device();
         device.seed(5);
@@ -198,7 +204,7 @@ mod tests {
         let chunk = Chunk {
             number: step,
             lightness: wave(SIDE * SIDE, 0.4),
-            ab: wave(SIDE * SIDE / 8, 40.0),
+            ab: wave(SIDE * SIDE / 8, colors),
             reset: vec![true; LANES],
             flow: None,
         };
@@ -212,7 +218,7 @@ mod tests {
             let states = config.net.zero_states(lanes.len(), SIDE, SIDE, &device);
             Look::new(net.clone().fork(&device), batch, states, &lanes, &view, step)
         });
-        let share = learn(&net, &mut adversary, looks, step, adversarial, &workers, &device).unwrap();
+        let share = learn(&net, &mut adversary, looks, step, adversarial, &workers, &device);
         let behind = values(&adversary.critic);
         (share, net, [before, behind])
     }
@@ -255,6 +261,16 @@ mod tests {
             assert!(error <= 0.02 * size + 1e-7, "{error} of {size}");
         }
         assert_eq!(one.states.iter().map(Tensor::dims).collect::<Vec<_>>(), two.states.iter().map(Tensor::dims).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn nobody_learns_from_a_loss_of_the_critic_that_is_no_number() {
+        for step in [1, 2] {
+            let (share, net, [before, behind]) = after_seeing(f32::NAN, step, &config(1));
+            assert!(share.values.loss.is_nan() && share.values.parts[CRITIC].is_nan());
+            assert_eq!(before, behind);
+            assert_eq!(learning(&net, &share.gradients)[1], 0);
+        }
     }
 
     #[test]

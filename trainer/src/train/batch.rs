@@ -57,7 +57,15 @@ impl Batch {
             keep: reset.chunks_exact(own.len()).map(|resets| resets.contains(&true).then(|| flags(resets))).collect(),
             motion,
             moving: (chunk_frames > 1).then(|| flags(&reset[own.len()..])),
-            target: Target::encode(&ab, [frames, output_height, output_width], centers, class_weights, &config.loss, &lightness),
+            target: Target::encode(
+                &ab,
+                [frames, output_height, output_width],
+                config.output,
+                centers,
+                class_weights,
+                &config.loss,
+                &lightness,
+            ),
             lightness,
         }
     }

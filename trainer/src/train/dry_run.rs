@@ -13,14 +13,15 @@ use burn::tensor::Device;
 use super::average::{average_decay, averaged};
 use super::gradients::{Share, clip_gradients, is_finite};
 use super::passes::Passes;
-use super::{begin, class_weights, count_prior, describe, fresh, quantization};
+use super::{QuantizationConfig, begin, class_weights, count_prior, describe, fresh, quantization};
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::data::lanes::Lanes;
 use crate::data::shard::PackedSet;
 use crate::data::split::Split;
 use crate::export::{self, Provenance, verify};
-use crate::schedule::learning_rate;
+use crate::losses::adversarial::AdversarialConfig;
+use crate::schedule::{learning_rate, rate_of_each_weight};
 
 /// Steps that are timed, after the first, which on a GPU compiles and chooses its kernels.
 const TIMED_STEPS: u64 = 3;
@@ -44,6 +45,10 @@ pub struct DryRun {
     pub first_step: Duration,
     /// A later step, without waiting for data.
     pub step: Duration,
+    /// A step that is quantization-aware, where the run will have such.
+    pub rounded_step: Option<Duration>,
+    /// Phases of the run that began in none of the steps, in words.
+    pub unseen: Option<String>,
     /// What one thread takes to load a step's data.
     pub load: Duration,
     /// The loss of the last step.
@@ -75,7 +80,13 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
     let mut progress = begin(config, &set, device)?;
     quantization::check(&progress.net, config)?;
     let (mut first_step, mut step, mut load, mut loss) = (Duration::ZERO, Duration::ZERO, Duration::ZERO, f32::NAN);
-    for number in 0..=TIMED_STEPS {
+    let mut rounded_step = None;
+    // One more where the run will end quantization-aware: by a configuration that begins so.
+    let rounding = config.quantization.is_some();
+    let early = RunConfig { quantization: rounding.then_some(QuantizationConfig { start_share: 0.0 }), ..config.clone() };
+    for number in 0..=TIMED_STEPS + u64::from(rounding) {
+        let rounds = number > TIMED_STEPS;
+        let grids = if rounds { quantization::grids_at(&mut progress, None, &early, &set)? } else { None };
         let loading = Instant::now();
         let chunks = 0..config.accumulate as u64;
         let mut chunks = chunks.map(|c| lanes.chunk(number * config.accumulate as u64 + c)).collect::<Vec<_>>().into_iter();
@@ -83,18 +94,20 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
         let started = Instant::now();
         let mut next = || chunks.next().context("a step takes as many chunks as it accumulates");
         let Share { values, mut gradients, states, .. } =
-            passes.step(&progress.net, progress.adversary.as_mut(), progress.states, number, None, &mut next)?;
+            passes.step(&progress.net, progress.adversary.as_mut(), progress.states, number, grids.as_ref(), &mut next)?;
         let norm = clip_gradients(&progress.net, &mut gradients, config.gradient_norm_max);
         ensure!(values.loss.is_finite() && norm.is_finite(), "step {number}: the loss is {} and the gradient's norm {norm}", values.loss);
         let rate = learning_rate(&config.schedule, number, config.steps);
-        progress.net = progress.optimizer.step(rate, progress.net, gradients);
+        progress.net = progress.optimizer.step(rate_of_each_weight(&config.schedule, rate)?, progress.net, gradients);
         progress.average = averaged(progress.average, &progress.net, average_decay(config.average_decay, number));
         progress.states = states;
         progress.position.step = number + 1;
         // Also waits until the device has done all of it.
         ensure!(is_finite(&progress.net), "step {number}: a weight is no finite number any more");
         loss = values.loss;
-        if number == 0 {
+        if rounds {
+            rounded_step = Some(started.elapsed());
+        } else if number == 0 {
             first_step = started.elapsed();
         } else {
             step += started.elapsed() / TIMED_STEPS as u32;
@@ -116,6 +129,8 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
         steps: config.steps,
         first_step,
         step,
+        rounded_step,
+        unseen: config.adversarial.as_ref().and_then(unseen_phases),
         load,
         loss,
         checkpoint: (size_of_files(&saved)?, took),
@@ -166,7 +181,7 @@ impl DryRun {
                 seconds(self.step) / seconds(self.load).max(1e-9),
                 if self.load > self.step { ": the training will wait for data" } else { "" }
             ),
-            format!("{} steps: {}, without evaluations", self.steps, crate::follow::span(self.whole())),
+            format!("{} steps at this pace: {}, without evaluations", self.steps, crate::follow::span(self.whole())),
             format!(
                 "a checkpoint: {:.1} MB in {:.0} ms; {} stay on the disk ({:.1} MB)",
                 megabytes(self.checkpoint.0),
@@ -175,6 +190,10 @@ impl DryRun {
                 megabytes(self.checkpoint.0 * self.kept as u64)
             ),
         ];
+        lines.extend(
+            self.rounded_step.map(|time| format!("a quantization-aware step, the first of its kind: {:.0} ms", 1e3 * seconds(time))),
+        );
+        lines.extend(self.unseen.clone());
         lines.extend(self.memory_peak.map(|bytes| format!("memory of this process at its peak: {:.0} MB", megabytes(bytes))));
         lines.extend(self.device_memory.map(|(used, reserved)| {
             format!("memory of the device: {:.0} MB in use after a step, {:.0} MB reserved", megabytes(used), megabytes(reserved))
@@ -193,6 +212,16 @@ impl DryRun {
     }
 }
 
+/// What of an adversarial run its first steps do not show.
+fn unseen_phases(config: &AdversarialConfig) -> Option<String> {
+    let AdversarialConfig { generator_steps, critic_steps, .. } = *config;
+    let both = generator_steps.saturating_add(critic_steps);
+    let critic = (critic_steps > 0 && generator_steps > TIMED_STEPS).then(|| format!("the critic alone, from step {generator_steps} on"));
+    let joint = (both > TIMED_STEPS).then(|| format!("the generator and the critic together, from step {both} on"));
+    let phases: Vec<String> = critic.into_iter().chain(joint).collect();
+    (!phases.is_empty()).then(|| format!("NOT tried, and its time and memory not counted: {}", phases.join("; ")))
+}
+
 fn size_of_files(folder: &Path) -> anyhow::Result<u64> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
     Ok(entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len())).sum())
@@ -203,4 +232,21 @@ fn memory_peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_that_begin_later_are_told() {
+        let said = |generator_steps, critic_steps| {
+            unseen_phases(&AdversarialConfig { generator_steps, critic_steps, ..AdversarialConfig::default() }).unwrap_or_default()
+        };
+        assert_eq!(said(0, 0), "");
+        let nogan = said(1000, 500);
+        assert!(nogan.contains("critic alone, from step 1000") && nogan.contains("together, from step 1500"), "{nogan}");
+        let joint = said(0, 500);
+        assert!(!joint.contains("alone") && joint.contains("together, from step 500"), "{joint}");
+    }
 }

@@ -82,7 +82,7 @@ pub(super) fn clip_gradients(net: &Network, gradients: &mut GradientsParams, max
 }
 
 /// Whether every weight of `net` is a finite number.
-pub(super) fn is_finite(net: &Network) -> bool {
+pub(super) fn is_finite(net: &impl Module) -> bool {
     struct Sum(Option<Tensor<1>>);
     impl ModuleVisitor for Sum {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

@@ -58,6 +58,10 @@ const LOADER_THREADS_MAX: usize = 16;
 const CHUNKS_AHEAD: usize = 4;
 /// Chunks of validation data an evaluation uses.
 const VALIDATION_CHUNKS: u64 = 8;
+/// The setting to lower where the network diverges.
+const RATE: &str = "schedule.peak";
+/// The same where its critic does.
+const CRITIC_RATE: &str = "adversarial.learning_rate";
 
 /// The folder of checkpoints in a run's folder.
 pub fn checkpoints(run: &Path) -> PathBuf {
@@ -162,7 +166,7 @@ fn begin(config: &RunConfig, set: &Arc<PackedSet>, device: &Device) -> anyhow::R
     }
     let Some(from) = &config.start_from else { return Ok(progress) };
     progress.net = if from.is_dir() {
-        checkpoint::load_weights(progress.net, &checkpoint::average_file(from))?
+        checkpoint::load_average(progress.net, from)?
     } else {
         let lane = Lanes::new(set.clone(), Split::Train, LaneConfig { lanes: 1, ..config.data.clone() })?;
         warm_start::load(progress.net, from, config, &lane)?
@@ -249,8 +253,11 @@ fn go_on(
             passes.step(&progress.net, progress.adversary.as_mut(), states, step, grids.as_ref(), &mut next)?;
         progress.states = states;
         let norm = clip_gradients(&progress.net, &mut gradients, config.gradient_norm_max);
+        if let Some(loss) = values.parts.get(adversary::CRITIC).filter(|loss| !loss.is_finite()) {
+            return Err(diverged(run, step, &format!("the critic's loss is {loss}"), CRITIC_RATE));
+        }
         if !values.loss.is_finite() || !norm.is_finite() {
-            return Err(diverged(run, step, &format!("the loss is {} and the gradient's norm {norm}", values.loss)));
+            return Err(diverged(run, step, &format!("the loss is {} and the gradient's norm {norm}", values.loss), RATE));
         }
         progress.net = progress.optimizer.step(rate_of_each_weight(&config.schedule, rate)?, progress.net, gradients);
         progress.average = averaged(progress.average, &progress.net, average_decay(config.average_decay, step));
@@ -267,8 +274,8 @@ fn go_on(
         let evaluates = step.is_multiple_of(config.evaluate_every) || last;
         let saves = step.is_multiple_of(config.checkpoint_every) || last;
         // One that could not go on must not push out those that can.
-        if (evaluates || saves) && !is_finite(&progress.net) {
-            return Err(diverged(run, step, "a weight is no finite number any more"));
+        if evaluates || saves {
+            ensure_finite(run, &progress)?;
         }
         if evaluates {
             let loss = validation_loss(&progress.average, set, config, centers, &class_weights, &devices[0].clone().inner())?;
@@ -286,8 +293,8 @@ fn go_on(
             log.picture(step, &grid)?;
             watcher.evaluated(&metrics);
             report::curves(run)?;
-            if progress.position.takes(loss) {
-                checkpoint::save(&best(run), &progress, 1)?;
+            if progress.position.takes(loss, config.last_phase()) {
+                checkpoint::save_only(&best(run), &progress)?;
             }
         }
         if saves {
@@ -298,6 +305,7 @@ fn go_on(
     }
     let step = progress.position.step;
     if saved_at != step {
+        ensure_finite(run, &progress)?;
         checkpoint::save(&checkpoints(run), &progress, config.keep)?;
     }
     if is_out_of_patience(config, &progress.position) {
@@ -324,16 +332,32 @@ fn is_out_of_patience(config: &RunConfig, position: &Position) -> bool {
     config.patience > 0 && position.evaluations_since_best >= config.patience
 }
 
-/// What a run that cannot go on from `step` says. A checkpoint of that very step would fail in the same way at any rate: it is set aside.
-fn diverged(run: &Path, step: u64, what: &str) -> anyhow::Error {
+/// Fails where a weight, of the network or of its critic, is no finite number.
+fn ensure_finite(run: &Path, progress: &Progress) -> anyhow::Result<()> {
+    let step = progress.position.step;
+    if !is_finite(&progress.net) {
+        return Err(diverged(run, step, "a weight is no finite number any more", RATE));
+    }
+    if progress.adversary.as_ref().is_some_and(|adversary| !is_finite(&adversary.critic)) {
+        return Err(diverged(run, step, "a weight of the critic is no finite number any more", CRITIC_RATE));
+    }
+    Ok(())
+}
+
+/// What a run that cannot go on from `step` says; `rate` is what to lower. A checkpoint of that very step would fail in the same way at any rate: it is
+/// set aside.
+fn diverged(run: &Path, step: u64, what: &str, rate: &str) -> anyhow::Error {
     let folder = checkpoints(run);
-    if let Err(error) = checkpoint::set_aside(&folder, step) {
+    let same = checkpoint::at_step(&folder, step);
+    if same.exists()
+        && let Err(error) = checkpoint::set_aside(&same, "diverged")
+    {
         return error.context(format!("step {step}: {what}"));
     }
     let newest = checkpoint::list(&folder).ok().and_then(|mut all| all.pop());
     let newest =
         newest.map_or_else(|| "there is no good checkpoint".into(), |path| format!("the last good checkpoint is {}", path.display()));
-    anyhow::anyhow!("step {step}: {what}; {newest}: lower schedule.peak in {}, and resume", config_file(run).display())
+    anyhow::anyhow!("step {step}: {what}; {newest}: lower {rate} in {}, and resume", config_file(run).display())
 }
 
 fn validation_loss(
@@ -344,7 +368,7 @@ fn validation_loss(
     class_weights: &[f32],
     device: &Device,
 ) -> anyhow::Result<f32> {
-    let data = LaneConfig { chunk_frames: 1, chunks_per_item: 1, clip_share: 0.0, ..config.data.validation() };
+    let data = LaneConfig { chunk_frames: 1, chunks_per_item: 1, clip_share: 0.0, flow: false, ..config.data.validation() };
     let lanes = Lanes::new(set.clone(), Split::Validation, data.clone())?;
     let config = RunConfig { data, ..config.clone() };
     let center_values = center_tensor(centers, device);

@@ -72,7 +72,7 @@ impl<'a> Passes<'a> {
     /// states that the one before left behind; weights and activations rounded to `grids`, if there are any.
     ///
     /// # Errors
-    /// What `next` fails with, or a critic.
+    /// What `next` fails with.
     pub(super) fn step(
         &self,
         net: &Network,
@@ -90,7 +90,7 @@ impl<'a> Passes<'a> {
             let looks = self.looks(net, &states, grids, &chunk);
             let mut share = match (&self.config.adversarial, adversary.as_deref_mut()) {
                 (Some(config), Some(adversary)) => {
-                    adversary::learn(net, adversary, looks, step, config, &self.workers, &self.places[0].device)?
+                    adversary::learn(net, adversary, looks, step, config, &self.workers, &self.places[0].device)
                 }
                 _ => joined(net, self.workers.map_each(looks, |look| self.brought_home(net, look.learn()))),
             };
