@@ -1,6 +1,6 @@
-//! The decodes of one model side by side: what becomes of the same logits.
+//! The decodes of one model side by side: what becomes of the same logits. A model that gives colors itself is one column beside them.
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use autochrome_model::{Colorizer, Decode, LumaRange, Output, Painter, Picture, Step};
 use image::RgbImage;
 
@@ -35,41 +35,132 @@ pub fn caption(decode: Decode) -> String {
     }
 }
 
-/// One painter for many strips, with saturation 1: the card's would color what the decodes are compared by.
-///
-/// # Errors
-/// If the model gives ab itself: then there is nothing to decode.
-pub fn painter(colorizer: Colorizer) -> anyhow::Result<Painter> {
-    let card = &colorizer.contract().card;
-    ensure!(
-        matches!(card.output, Output::ColorLogits { .. }),
-        "{} gives ab itself and has no bins: there are no decodes to compare",
-        card.name
-    );
-    let mut painter = Painter::new(colorizer, LumaRange::Full);
-    painter.set_saturation(1.0);
-    Ok(painter)
+/// Whether a model has bins. One that gives colors itself has nothing to decode.
+pub fn has_bins(colorizer: &Colorizer) -> bool {
+    matches!(colorizer.contract().card.output, Output::ColorLogits { .. })
 }
 
-/// Grey | each decode | the truth, where the picture has color. The network sees the picture once, from a zero state.
+/// One painter for many strips, with saturation 1: the card's would color what the decodes are compared by.
+pub fn painter(colorizer: Colorizer) -> Painter {
+    let mut painter = Painter::new(colorizer, LumaRange::Full);
+    painter.set_saturation(1.0);
+    painter
+}
+
+/// Grey | each decode of each model with bins, and "regression" of each without | the truth, where the picture has color. Every network sees
+/// the picture once, from a zero state.
 ///
 /// # Errors
-/// If the model fails.
-pub fn row(painter: &mut Painter, picture: &RgbImage, decodes: &[Decode]) -> anyhow::Result<Vec<Cell>> {
+/// If a model fails.
+pub fn row(painters: &mut [Painter], picture: &RgbImage, decodes: &[Decode]) -> anyhow::Result<Vec<Cell>> {
     let (width, height) = picture.dimensions();
     let luma = grey_luma(picture, width as usize, height as usize);
     let mut row = vec![Cell::new("grey", without_color(picture))];
-    let mut painted = Picture { luma, ..Picture::default() };
-    painter.reset();
-    for &decode in decodes {
-        painter.set_decode(decode);
-        // Only the first steps the network; the others decode what it said then.
-        painter.paint_into(&mut painted, Step::Hold).with_context(|| format!("color a picture of {width}x{height}"))?;
-        let rgb = RgbImage::from_raw(width, height, painted.to_rgb(LumaRange::Full)).context("a picture has three bytes a pixel")?;
-        row.push(Cell::new(caption(decode), rgb));
+    for painter in painters {
+        let mut painted = Picture { luma: luma.clone(), ..Picture::default() };
+        let mut color = |painter: &mut Painter, caption: String| -> anyhow::Result<()> {
+            // Only the first steps the network; the others decode what it said then.
+            painter.paint_into(&mut painted, Step::Hold).with_context(|| format!("color a picture of {width}x{height}"))?;
+            let rgb = RgbImage::from_raw(width, height, painted.to_rgb(LumaRange::Full)).context("a picture has three bytes a pixel")?;
+            row.push(Cell::new(caption, rgb));
+            Ok(())
+        };
+        painter.reset();
+        if !has_bins(painter.colorizer()) {
+            color(painter, "regression".into())?;
+            continue;
+        }
+        for &decode in decodes {
+            painter.set_decode(decode);
+            color(painter, caption(decode))?;
+        }
     }
     if is_colored(picture) {
         row.push(Cell::new("truth", picture.clone()));
     }
     Ok(row)
+}
+
+/// A model without bins, for tests.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+pub(crate) mod made_up {
+    use autochrome_model::contract::{self, Card, write_card};
+    use autochrome_model::{Colorizer, Output};
+    use prost::Message;
+    use tract_onnx::pb::*;
+
+    fn value(name: &str, shape: [i64; 4]) -> ValueInfoProto {
+        let dim = |size| tensor_shape_proto::Dimension {
+            denotation: String::new(),
+            value: Some(tensor_shape_proto::dimension::Value::DimValue(size)),
+        };
+        let tensor = type_proto::Tensor { elem_type: 1, shape: Some(TensorShapeProto { dim: shape.map(dim).to_vec() }) };
+        let r#type = TypeProto { denotation: String::new(), value: Some(type_proto::Value::TensorType(tensor)) };
+        ValueInfoProto { name: name.into(), r#type: Some(r#type), doc_string: String::new() }
+    }
+
+    /// 16x8 pixels in; a* is the mean scaled lightness of 4x4 pixels, b* its negative, and the state counts a* up.
+    pub(crate) fn regression() -> Colorizer {
+        let ints =
+            |name: &str, ints: [i64; 2]| AttributeProto { name: name.into(), ints: ints.to_vec(), r#type: 7, ..AttributeProto::default() };
+        let node = |op: &str, inputs: [&str; 2], output: &str, attribute: Vec<AttributeProto>| NodeProto {
+            op_type: op.into(),
+            input: inputs.map(String::from).to_vec(),
+            output: vec![output.into()],
+            name: output.into(),
+            attribute,
+            ..NodeProto::default()
+        };
+        let weights: Vec<u8> = [1.0_f32 / 16.0, -1.0 / 16.0].iter().flat_map(|w| [*w; 16]).flat_map(f32::to_le_bytes).collect();
+        let weight = TensorProto { name: "w".into(), dims: vec![2, 1, 4, 4], data_type: 1, raw_data: weights, ..TensorProto::default() };
+        let attributes = vec![ints("strides", [4, 4]), ints("kernel_shape", [4, 4])];
+        let graph = GraphProto {
+            name: "made up".into(),
+            node: vec![node("Conv", ["lightness", "w"], "ab", attributes), node("Add", ["state_0_in", "ab"], "state_0_out", Vec::new())],
+            initializer: vec![weight],
+            input: vec![value("lightness", [1, 1, 8, 16]), value("state_0_in", [1, 2, 2, 4])],
+            output: vec![value("ab", [1, 2, 2, 4]), value("state_0_out", [1, 2, 2, 4])],
+            ..GraphProto::default()
+        };
+        let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 18 }];
+        let mut model = ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..ModelProto::default() };
+        let card = Card {
+            name: "made up".into(),
+            output: Output::Ab,
+            temperature: 1.0,
+            saturation: 1.0,
+            color: contract::COLOR_CONSTANTS.into(),
+            training: "made up".into(),
+            license: "none".into(),
+            calibration: None,
+            float_parent_sha256: None,
+        };
+        write_card(&mut model, &card);
+        Colorizer::from_bytes("made up", &model.encode_to_vec()).unwrap()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use std::path::Path;
+
+    use image::Rgb;
+
+    use super::*;
+
+    #[test]
+    fn a_regression_model_is_one_column_beside_the_decodes() {
+        let bins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/autochrome-192x144-float.onnx");
+        let mut painters = [painter(Colorizer::load(&bins).unwrap()), painter(made_up::regression())];
+        let picture = RgbImage::from_fn(32, 16, |x, y| Rgb([7 * x as u8, 9 * y as u8, 80]));
+        let decodes = [Decode::Argmax, Decode::Mean];
+        let found = row(&mut painters, &picture, &decodes).unwrap();
+        assert_eq!(found.iter().map(|cell| cell.caption.as_str()).collect::<Vec<_>>(), ["grey", "mode", "mean", "regression", "truth"]);
+        assert!(found[3].picture != found[0].picture, "it colors");
+        let alone = row(&mut painters[1..], &picture, &decodes).unwrap();
+        assert_eq!(alone.len(), 3);
+        assert!(alone[1].picture == found[3].picture);
+    }
 }

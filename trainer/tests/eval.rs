@@ -52,6 +52,26 @@ fn a_plain_folder_gives_a_table_json_and_a_page() {
 }
 
 #[test]
+fn a_measured_picture_gives_no_colors_and_a_page_that_cannot_be_written_loses_no_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = pictures(folder.path());
+    let packed = folder.path().join("packed");
+    let pack = Command::new(env!("CARGO_BIN_EXE_autochrome-trainer")).arg("pack").arg(&photos).arg("--out").arg(&packed).output().unwrap();
+    assert!(pack.status.success(), "{}", said(&pack));
+    let output = eval(&photos).args(["--stills-only", "--references"]).arg(&packed).output().unwrap();
+    assert!(!output.status.success() && said(&output).contains("give away the truth"), "{}", said(&output));
+
+    // A file stands where the page's folder would be.
+    let page = photos.join("picture_0.png/report.html");
+    image::RgbImage::new(64, 10).save(photos.join("strip.png")).unwrap();
+    let output = eval(&photos).args(["--stills-only", "--report"]).arg(&page).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && said(&output).contains("report.html"), "{}", said(&output));
+    assert!(text.contains("2 stills of 144 pixels, 0 clips; left out 1 below 11 pixels a side"), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("autochrome-192x144-int8")), "{text}");
+}
+
+#[test]
 fn what_cannot_be_measured_is_said_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let photos = pictures(folder.path());

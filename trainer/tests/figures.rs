@@ -60,6 +60,8 @@ fn strips_have_a_picture_for_each_method_decode_and_frame() {
     };
     said(&mut decodes(&at("decodes.png")), true);
     assert_eq!(image::open(at("decodes.png")).unwrap().width(), width(10));
+    said(decodes(&at("two.png")).args(["--temperatures", ".4", "--beside", MODEL]), true);
+    assert_eq!(image::open(at("two.png")).unwrap().width(), width(4), "a column of each model");
     said(decodes(&at("temperatures.png")).args(["--temperatures", ".1,.4,.8,1"]), true);
     assert_eq!(image::open(at("temperatures.png")).unwrap().width(), width(6));
     let strip = |out: &Path| {
@@ -82,7 +84,7 @@ fn strips_have_a_picture_for_each_method_decode_and_frame() {
 #[test]
 fn the_decodes_differ_and_a_row_repeats() {
     let model = autochrome_model::Colorizer::load(MODEL.as_ref()).unwrap();
-    let mut painter = autochrome_trainer::decodes::painter(model).unwrap();
+    let mut painter = [autochrome_trainer::decodes::painter(model)];
     let picture = image::open(PICTURE).unwrap().into_rgb8();
     let row = autochrome_trainer::decodes::row(&mut painter, &picture, &autochrome_trainer::decodes::all()).unwrap();
     let captions: Vec<&str> = row.iter().map(|cell| cell.caption.as_str()).collect();

@@ -34,7 +34,7 @@ pub(crate) struct Eval {
     #[arg(long, default_value_t = usize::MAX)]
     limit: usize,
     /// A packed set whose training photographs the classical methods take their colors from. By default they take those of the set that is
-    /// measured, where its validation split is: a reference that is the picture itself would be the truth.
+    /// measured, where its validation split is. A measured picture is never a reference: it would be the truth.
     #[arg(long, value_name = "SET")]
     references: Option<PathBuf>,
     /// Leaves the classical methods out.
@@ -97,14 +97,16 @@ impl Eval {
         };
         let opened = Opened::open(&self.data)?;
         let share = if opened.temporary.is_some() { Share::Whole } else { self.split.into() };
-        let exhibits = Exhibits::choose(&opened.set, share, self.limit)?;
+        let exhibits = Exhibits::choose_from(&self.data, &opened.set, share, self.limit)?;
+        if exhibits.too_small() > 0 {
+            eprintln!("{} too small for the figures, left out", exhibits.too_small());
+        }
         let mut contestants = vec![Contestant::grey()];
-        contestants.extend(self.classical(&opened.set, share)?);
+        contestants.extend(self.classical(&exhibits)?);
         contestants.extend(models);
         let mut bar = Bar::new("measured");
-        let mut found = evaluate::evaluate(contestants, &exhibits, None, &plan, &mut |done, total| bar.at(done as u64, total as u64, ""))?;
+        let found = evaluate::evaluate(contestants, &exhibits, None, &plan, &mut |done, total| bar.at(done as u64, total as u64, ""))?;
         bar.end();
-        found.conditions.set = name_of(&self.data);
         self.show(&found)?;
         if let Some(grid) = &self.grid {
             let colorizer = |path: &PathBuf| -> anyhow::Result<Colorizer> {
@@ -118,32 +120,31 @@ impl Eval {
     }
 
     /// The classical rows, where there are pictures to take colors from that are not measured themselves.
-    fn classical(&self, measured: &PackedSet, share: Share) -> anyhow::Result<Vec<Contestant>> {
+    fn classical(&self, exhibits: &Exhibits) -> anyhow::Result<Vec<Contestant>> {
         if self.no_classical {
             return Ok(Vec::new());
         }
         if let Some(set) = &self.references {
-            return Contestant::classical(&PackedSet::open(set)?);
+            return Contestant::classical_apart_from(exhibits, &PackedSet::open(set)?);
         }
-        if share == Share::Of(Split::Validation) && measured.items(Split::Train).iter().any(|item| item.kind == ItemKind::Still) {
-            return Contestant::classical(measured);
+        let measured = exhibits.set();
+        if exhibits.share() == Share::Of(Split::Validation) && measured.items(Split::Train).iter().any(|item| item.kind == ItemKind::Still)
+        {
+            return Contestant::classical_apart_from(exhibits, measured);
         }
         eprintln!("no classical methods: name a packed set to take colors from with --references");
         Ok(Vec::new())
     }
 
+    /// The table first: whatever becomes of the page, nothing that was measured is lost.
     fn show(&self, found: &Comparison) -> anyhow::Result<()> {
+        print!("{}", if self.json { table::json_lines(found)? } else { table::text(found) });
         if let Some(file) = &self.report {
             write_atomically(file, page::html(found)?.as_bytes()).context("write the report")?;
             eprintln!("{}", file.display());
         }
-        print!("{}", if self.json { table::json_lines(found)? } else { table::text(found) });
         Ok(())
     }
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// A packed set, and the folder it was packed into for this once.

@@ -30,7 +30,7 @@ pub(crate) struct Survey {
     question: String,
     /// Hide each pair after so many seconds; the answer may come later. 0 leaves it.
     #[arg(long, default_value_t = 0.0)]
-    seconds: f32,
+    seconds: f64,
     /// For which side is which, and in which order; each voter gets another.
     #[arg(long, default_value_t = 0)]
     seed: u64,

@@ -24,6 +24,8 @@ pub mod still_camera;
 mod target;
 mod writer;
 
+pub(crate) use import::{is_picture, list, open_picture};
+
 pub use degrade::DegradeConfig;
 pub use flow::Flow;
 pub use lanes::{Chunk, LaneConfig, Lanes, Order};

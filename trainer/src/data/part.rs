@@ -31,6 +31,11 @@ pub struct PartOf {
 }
 
 impl PartOf {
+    /// Whether there is such a part: there is no part 0, and none of 0.
+    fn is_one(self) -> bool {
+        (1..=self.of).contains(&self.index)
+    }
+
     /// Whether a job is this part's.
     pub(super) fn has(self, job: usize) -> bool {
         job as u64 % u64::from(self.of) == u64::from(self.index - 1)
@@ -41,11 +46,8 @@ impl FromStr for PartOf {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let numbers = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
-        match numbers {
-            Some((index, of)) if (1..=of).contains(&index) => Ok(Self { index, of }),
-            _ => Err(format!("{text:?} is no part; parts are I/N, from 1/N to N/N, such as 3/8")),
-        }
+        let numbers = text.split_once('/').and_then(|(index, of)| Some(Self { index: index.parse().ok()?, of: of.parse().ok()? }));
+        numbers.filter(|part| part.is_one()).ok_or_else(|| format!("{text:?} is no part; parts are I/N, from 1/N to N/N, such as 3/8"))
     }
 }
 
@@ -88,6 +90,12 @@ impl Part {
             "{}: format {} found, {PART_FORMAT} expected; pack the part again with this version",
             path.display(),
             part.format
+        );
+        ensure!(
+            part.part.is_one(),
+            "{}: it says that it is part {}, and parts go from 1/N to N/N; pack the part again",
+            path.display(),
+            part.part
         );
         let in_order = part.jobs.len() == part.manifest.items.len() && part.jobs.is_sorted();
         ensure!(
@@ -283,6 +291,17 @@ mod tests {
         assert!(message.contains("part.json") && message.contains("--shard"), "{message}");
         let message = format!("{:#}", merge(&parts[0], &parts, true).unwrap_err());
         assert!(message.contains("is one of the parts"), "{message}");
+        // Numbers that no part has.
+        let description = parts[0].join(PART_NAME);
+        let text = std::fs::read_to_string(&description).unwrap();
+        for (index, of) in [(0, 3), (4, 3), (3, 0)] {
+            let mut changed: serde_json::Value = serde_json::from_str(&text).unwrap();
+            changed["part"] = serde_json::json!({"index": index, "of": of});
+            std::fs::write(&description, changed.to_string()).unwrap();
+            let message = refused(&parts);
+            assert!(message.contains("part.json") && message.contains(&format!("part {index}/{of}")), "{message}");
+        }
+        std::fs::write(&description, text).unwrap();
         // Damaged.
         let shard = parts[1].join("train-000.shard");
         let mut bytes = std::fs::read(&shard).unwrap();

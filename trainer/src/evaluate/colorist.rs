@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use autochrome_model::{Chroma, Colorizer, Decode, LumaRange, Painter, Plane};
+use autochrome_model::{Chroma, Colorizer, Decode, LumaRange, Output, Painter, Plane};
 use image::RgbImage;
 use serde::Serialize;
 
+use super::exhibits::Exhibits;
 use super::references::{Reference, References};
 use crate::classical::{self, Method};
 use crate::data::shard::PackedSet;
@@ -91,7 +92,19 @@ impl Contestant {
     /// # Errors
     /// If the set has no training still.
     pub fn classical(set: &PackedSet) -> anyhow::Result<Vec<Self>> {
-        let references = Arc::new(References::from_training(set, REFERENCES)?);
+        Ok(Self::by_reference(References::from_training(set, REFERENCES)?))
+    }
+
+    /// The same, with references that are none of the pictures `measured`.
+    ///
+    /// # Errors
+    /// If the set has no training still, or none but those.
+    pub fn classical_apart_from(measured: &Exhibits, set: &PackedSet) -> anyhow::Result<Vec<Self>> {
+        Ok(Self::by_reference(References::apart_from(measured, set, REFERENCES)?))
+    }
+
+    fn by_reference(references: References) -> Vec<Self> {
+        let references = Arc::new(references);
         let row = |method: Method| {
             let transfer = move |reference: &Reference, grey: &Plane<u8>| {
                 let picture = RgbImage::from_raw(reference.width as u32, reference.height as u32, reference.rgb.clone());
@@ -99,7 +112,7 @@ impl Contestant {
             };
             Self::new(method.name(), Kind::Classical, ByReference::new(references.clone(), transfer))
         };
-        Ok(Method::ALL.into_iter().map(row).collect())
+        Method::ALL.into_iter().map(row).collect()
     }
 
     /// The newest checkpoint of a run's folder, exported as a float file and run as that would be.
@@ -136,11 +149,13 @@ impl Colorist for Painter {
     }
 
     fn temperature(&self) -> Option<f32> {
-        Some(self.colorizer().contract().card.temperature)
+        let card = &self.colorizer().contract().card;
+        // Only bins are decoded at a temperature; a card has one in any case.
+        matches!(card.output, Output::ColorLogits { .. }).then_some(card.temperature)
     }
 
     fn at_temperature(&mut self, grey: &Plane<u8>, temperature: f32) -> Option<Chroma> {
-        let usual = self.colorizer().contract().card.temperature;
+        let usual = Colorist::temperature(self)?;
         self.set_decode(Decode::AnnealedMean { temperature });
         let chroma = Painter::chroma(self, grey);
         self.set_decode(Decode::AnnealedMean { temperature: usual });
@@ -204,6 +219,18 @@ mod tests {
     use super::super::grey_luma;
     use super::*;
     use crate::data::shard::test_sets::small_set;
+
+    #[test]
+    fn only_bins_have_a_temperature() {
+        let grey = Plane::filled(16, 8, 90);
+        let mut regression = Painter::new(crate::decodes::made_up::regression(), LumaRange::Full);
+        regression.color(&grey).unwrap();
+        assert_eq!((Colorist::temperature(&regression), regression.at_temperature(&grey, 0.5).is_none()), (None, true));
+        let bins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/autochrome-192x144-float.onnx");
+        let mut bins = Painter::new(Colorizer::load(&bins).unwrap(), LumaRange::Full);
+        bins.color(&grey).unwrap();
+        assert!(Colorist::temperature(&bins).is_some() && bins.at_temperature(&grey, 0.5).is_some());
+    }
 
     #[test]
     fn a_reference_is_chosen_at_the_first_frame_and_kept_until_the_next_feed() {

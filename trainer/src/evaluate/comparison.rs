@@ -12,6 +12,7 @@ use super::perceptual::{FeatureNetwork, PerceptualDistance};
 use super::pictures::TruePicture;
 use super::quick::{StillQuality, quality_values};
 use super::samples::Samples;
+use super::table;
 use crate::metrics::{RarityWeights, frechet_distance, psnr};
 
 /// What is measured.
@@ -32,7 +33,7 @@ pub struct Plan {
 /// What everyone was measured on.
 #[derive(Clone, Debug, Serialize)]
 pub struct Conditions {
-    /// The packed set's folder, by its name.
+    /// The packed set's folder, or what was packed for this once, by its name.
     pub set: String,
     /// The split, or "all".
     pub split: String,
@@ -40,6 +41,8 @@ pub struct Conditions {
     pub stills: usize,
     /// How many clips.
     pub clips: usize,
+    /// How many of either were left out, as they have a side below 11 pixels, the window of SSIM.
+    pub too_small: usize,
     /// The packed pictures' shorter side, pixels.
     pub short_side: u32,
     /// Temperatures of the trade-off curve.
@@ -97,6 +100,13 @@ pub fn evaluate(
 ) -> anyhow::Result<Comparison> {
     let shown = shown.unwrap_or(exhibits);
     ensure!(!contestants.is_empty(), "no one to evaluate: name a model file");
+    // Before everything is measured, and not after.
+    ensure!(
+        plan.features.is_none() || exhibits.stills().len() >= 2,
+        "FID compares the spread of two pictures or more, and {} has {}; leave FID out, or measure more pictures",
+        exhibits.name(),
+        table::counted(exhibits.stills().len(), "still")
+    );
     let moving_steps = if plan.moving { moving::steps(exhibits) } else { 0 };
     let total = exhibits.stills().len() + moving_steps + Samples::steps(shown, plan.samples);
     let mut done = 0;
@@ -112,13 +122,13 @@ pub fn evaluate(
         rows.iter_mut().zip(tallies).for_each(|(row, tally)| row.moving = Some(tally.figures()));
     }
     let samples = Samples::take(&mut contestants, shown, plan.samples, &mut step)?;
-    let set = exhibits.set();
     let conditions = Conditions {
-        set: set.folder().file_name().map_or_else(|| set.folder().display().to_string(), |name| name.to_string_lossy().into_owned()),
+        set: exhibits.name(),
         split: exhibits.share().name().to_owned(),
         stills: exhibits.stills().len(),
         clips: if plan.moving { exhibits.clips().len() } else { 0 },
-        short_side: set.manifest().short_side,
+        too_small: exhibits.too_small(),
+        short_side: exhibits.set().manifest().short_side,
         temperatures: plan.temperatures.clone(),
     };
     Ok(Comparison { conditions, truth, rows, samples })
@@ -262,7 +272,7 @@ mod tests {
     use autochrome_model::{Chroma, Plane};
 
     use super::super::perceptual::made_up::{channel_means, mean_difference};
-    use super::super::{Colorist, Share, page, table};
+    use super::super::{Colorist, Share, page};
     use super::*;
     use crate::data::shard::PackedSet;
     use crate::data::shard::test_sets::small_set;
@@ -350,6 +360,19 @@ mod tests {
         assert_eq!(curve.iter().map(|q| (q.temperature, q.pictures)).collect::<Vec<_>>(), [(0.5, 2), (1.0, 2)]);
         assert!((curve[0].psnr - half.psnr).abs() < 1e-9 && (curve[1].psnr - knowing.psnr).abs() < 1e-9, "{curve:?}");
         assert!(found.rows[0].curve.is_empty(), "grey has no temperature");
+    }
+
+    #[test]
+    fn one_picture_is_too_few_for_fid_and_refused_before_anything_is_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = small_set(folder.path());
+        let exhibits = Exhibits::choose(&set, Share::Of(Split::Validation), 1).unwrap();
+        let features = channel_means();
+        let plan = Plan { features: Some(FeatureNetwork::load(features.path()).unwrap()), ..Plan::default() };
+        let mut measured = 0;
+        let found = evaluate(vec![Contestant::grey()], &exhibits, None, &plan, &mut |done, _| measured = done);
+        let message = format!("{:#}", found.unwrap_err());
+        assert!(message.contains("has 1 still;") && measured == 0, "{measured} {message}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The pictures that everyone is measured on.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::ensure;
 
 use super::pictures::TruePicture;
@@ -29,7 +31,9 @@ impl Share {
 /// Stills and clips of a packed set.
 pub struct Exhibits<'a> {
     set: &'a PackedSet,
+    origin: PathBuf,
     share: Share,
+    too_small: usize,
     /// Of each source evenly spread, in the set's order.
     stills: Vec<&'a Item>,
     clips: Vec<&'a Item>,
@@ -37,34 +41,53 @@ pub struct Exhibits<'a> {
 
 impl<'a> Exhibits<'a> {
     /// All clips of `share`, and at most `limit` stills of each source; where there are clips alone, their first frames are the stills.
+    /// What is too small for the figures, below [`SSIM_SIDE`] pixels a side, is left out.
     ///
     /// # Errors
-    /// If there is neither, or one too small for the figures.
+    /// If nothing is left.
     pub fn choose(set: &'a PackedSet, share: Share, limit: usize) -> anyhow::Result<Self> {
+        Self::choose_from(set.folder(), set, share, limit)
+    }
+
+    /// [`choose`](Self::choose), where the set was packed from `origin` for this once: messages and tables name that.
+    ///
+    /// # Errors
+    /// If nothing is left.
+    pub fn choose_from(origin: &Path, set: &'a PackedSet, share: Share, limit: usize) -> anyhow::Result<Self> {
         let splits = match share {
             Share::Of(split) => vec![split],
             Share::Whole => Split::ALL.to_vec(),
         };
-        let items: Vec<&Item> = splits.iter().flat_map(|split| set.items(*split)).collect();
+        let mut items: Vec<&Item> = splits.iter().flat_map(|split| set.items(*split)).collect();
+        let (folder, part) = (origin.display(), share.name());
+        ensure!(!items.is_empty(), "{folder} has nothing in its {part} split; pack photographs or clips, or choose another split");
+        let found = items.len();
+        items.retain(|item| item.width.min(item.height) as usize >= SSIM_SIDE);
+        let too_small = found - items.len();
+        ensure!(!items.is_empty(), "all {found} pictures in {folder} are too small: figures need at least {SSIM_SIDE} pixels a side");
         let mut stills: Vec<&Item> = items.iter().copied().filter(|item| item.kind == ItemKind::Still).collect();
         if stills.is_empty() {
             // Of clips alone, their first frames are the stills.
             stills = items.clone();
         }
-        let (folder, part) = (set.folder().display(), share.name());
-        ensure!(!stills.is_empty(), "{folder} has nothing in its {part} split; pack photographs or clips, or choose another split");
-        let least = SSIM_SIDE as u32;
-        if let Some(small) = items.iter().find(|item| item.width.min(item.height) < least) {
-            anyhow::bail!("{} in {folder} is {}x{}; figures need at least {least} pixels a side", small.name, small.width, small.height);
-        }
         let stills = sources(&stills).iter().flat_map(|source| spread(&of_source(&stills, source), limit)).collect();
         let clips = items.into_iter().filter(|item| item.kind == ItemKind::Clip).collect();
-        Ok(Self { set, share, stills, clips })
+        Ok(Self { set, origin: origin.to_path_buf(), share, too_small, stills, clips })
     }
 
     /// The packed set.
     pub fn set(&self) -> &'a PackedSet {
         self.set
+    }
+
+    /// What it is called: the folder's or file's own name.
+    pub fn name(&self) -> String {
+        self.origin.file_name().map_or_else(|| self.origin.display().to_string(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// How many items were left out, as they have a side below [`SSIM_SIDE`] pixels.
+    pub fn too_small(&self) -> usize {
+        self.too_small
     }
 
     /// The part of it.
@@ -115,4 +138,33 @@ fn of_source<'a>(items: &[&'a Item], source: &str) -> Vec<&'a Item> {
 fn spread<'a>(items: &[&'a Item], most: usize) -> Vec<&'a Item> {
     let count = items.len().min(most.max(1));
     (0..count).map(|i| items[i * items.len() / count]).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use super::*;
+    use crate::data::pack::{InputKind, PackConfig, PackInput, pack};
+
+    #[test]
+    fn pictures_too_small_for_the_figures_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = folder.path().join("photos");
+        std::fs::create_dir(&photos).unwrap();
+        let packed = |name: &str| {
+            let out = folder.path().join(name);
+            let inputs = vec![PackInput { path: photos.clone(), kind: InputKind::Stills, source: "photos".into() }];
+            pack(&PackConfig { inputs, out: out.clone(), ..PackConfig::default() }, &mut |_, _| ()).unwrap();
+            PackedSet::open(&out).unwrap()
+        };
+        let side = SSIM_SIDE as u32;
+        image::RgbImage::new(40, side - 1).save(photos.join("flat.png")).unwrap();
+        let set = packed("small");
+        let message = Exhibits::choose_from(&photos, &set, Share::Whole, 9).err().unwrap().to_string();
+        assert!(message.contains("photos are too small") && !message.contains("packed"), "{message}");
+        image::RgbImage::new(40, side).save(photos.join("tall enough.png")).unwrap();
+        let set = packed("mixed");
+        let exhibits = Exhibits::choose_from(&photos, &set, Share::Whole, 9).unwrap();
+        assert_eq!((exhibits.stills().len(), exhibits.too_small(), exhibits.name().as_str()), (1, 1, "photos"));
+    }
 }

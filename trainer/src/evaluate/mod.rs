@@ -25,7 +25,7 @@ pub use exhibits::{Exhibits, Share};
 pub use figures::{AgainstTruth, StillFigures};
 pub use moving::{ClipFigures, FilmFigures, MovingFigures, SceneFigures};
 pub use perceptual::{FeatureNetwork, PerceptualDistance};
-pub use pictures::{TruePicture, chroma_of, grey_luma};
+pub use pictures::{TruePicture, grey_luma};
 pub use quick::{StillQuality, sample_grid, stills};
 pub use references::{Reference, References};
 pub use samples::{FilmStrip, SamplePicture, Samples};

@@ -23,13 +23,16 @@ const FILM_FRAMES: usize = 12;
 const FILM_SIZE: (usize, usize) = (192, 144);
 /// Photographs that stand still before a noisy camera.
 pub(super) const SCENES: usize = 12;
-/// Frames of such a scene, the first of which settle the state.
+/// Frames of such a scene.
 pub(super) const SCENE_FRAMES: usize = 40;
+/// Flicker is that of the frames behind these.
 pub(super) const SCENE_SETTLING: usize = 10;
+/// The frames behind these are the steady state; so this is the longest settling that can be seen.
+pub(super) const SCENE_STEADY: usize = 20;
 /// Size of the noisy camera's frames.
 pub(super) const SCENE_SIZE: (usize, usize) = (640, 480);
 /// Its noise, in luma codes.
-const NOISE_SIGMA: f32 = 5.0;
+pub(super) const NOISE_SIGMA: f32 = 5.0;
 /// How near to the steady state is near enough, Lab units.
 const SETTLED: f64 = 2.0;
 
@@ -58,7 +61,7 @@ pub struct MovingFigures {
     pub scene: Option<SceneFigures>,
 }
 
-/// On real clips.
+/// On real clips, those of one frame left out: nothing changes in them.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ClipFigures {
     /// How many.
@@ -88,7 +91,8 @@ pub struct SceneFigures {
     /// The same of the network's own output, where there is a network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flicker_coarse: Option<f64>,
-    /// Mean number of frames after a reset before ab stays within 2 units of the steady state; at most 10 are looked at.
+    /// Mean number of frames after a reset before ab stays within 2 units of the steady state, which is the mean of the last 20 of 40 frames:
+    /// at most 20 can be seen.
     pub settling_frames: f64,
 }
 
@@ -137,12 +141,16 @@ pub(super) fn measure(
     let mut tallies = vec![MovingTally::default(); contestants.len()];
     for clip in exhibits.clips() {
         let frames: Vec<TruePicture> = (0..clip.frames as usize).map(|frame| exhibits.picture(clip, frame)).collect();
+        let Some(of_truth) = true_consistency(&frames) else {
+            done();
+            continue;
+        };
         truth.clips += 1;
-        truth.clip_cdc += true_consistency(&frames);
+        truth.clip_cdc += of_truth;
         contestants.par_iter_mut().zip(&mut tallies).try_for_each(|(contestant, tally)| {
             let colors = colored(&mut *contestant.colorist, &frames).with_context(|| failed(contestant, clip))?;
             tally.clips += 1;
-            tally.clip_cdc += consistency(&frames, &colors);
+            tally.clip_cdc += consistency(&frames, &colors).unwrap_or(0.0);
             anyhow::Ok(())
         })?;
         done();
@@ -151,12 +159,12 @@ pub(super) fn measure(
         let (frames, views) = film(exhibits.set(), item, number as u64);
         let of_truth: Vec<&Chroma> = frames.iter().map(|frame| &frame.chroma).collect();
         truth.films += 1;
-        truth.film_cdc += true_consistency(&frames);
+        truth.film_cdc += true_consistency(&frames).unwrap_or(0.0);
         add_warp(&mut truth.warp, &of_truth, &views);
         contestants.par_iter_mut().zip(&mut tallies).try_for_each(|(contestant, tally)| {
             let colors = colored(&mut *contestant.colorist, &frames).with_context(|| failed(contestant, item))?;
             tally.films += 1;
-            tally.film_cdc += consistency(&frames, &colors);
+            tally.film_cdc += consistency(&frames, &colors).unwrap_or(0.0);
             add_warp(&mut tally.warp, &colors.iter().collect::<Vec<_>>(), &views);
             anyhow::Ok(())
         })?;
@@ -183,12 +191,13 @@ pub(super) fn colored(colorist: &mut dyn Colorist, frames: &[TruePicture]) -> an
     frames.iter().map(|frame| colorist.color(&frame.grey)).collect()
 }
 
-fn consistency(frames: &[TruePicture], colors: &[Chroma]) -> f64 {
+/// `None` of a single frame.
+fn consistency(frames: &[TruePicture], colors: &[Chroma]) -> Option<f64> {
     let cells: Vec<_> = frames.iter().zip(colors).map(|(frame, chroma)| histograms(&frame.colored(chroma))).collect();
     color_distribution_consistency(&cells)
 }
 
-fn true_consistency(frames: &[TruePicture]) -> f64 {
+fn true_consistency(frames: &[TruePicture]) -> Option<f64> {
     color_distribution_consistency(&frames.iter().map(|frame| histograms(&frame.rgb)).collect::<Vec<_>>())
 }
 
@@ -236,17 +245,21 @@ fn gaussian(rng: &mut ChaCha8Rng) -> f32 {
 
 fn add_scene(tally: &mut MovingTally, colorist: &mut dyn Colorist, frames: &[Plane<u8>]) -> anyhow::Result<()> {
     colorist.begin();
-    let (mut shown, mut coarse, mut first) = (OverTime::default(), OverTime::default(), Vec::new());
+    let (mut shown, mut coarse) = (OverTime::default(), OverTime::default());
+    let (mut steady, mut first) = (OverTime::default(), Vec::new());
     for (number, frame) in frames.iter().enumerate() {
         let chroma = colorist.color(frame)?;
-        if number < SCENE_SETTLING {
-            first.push(chroma);
-            continue;
+        if number >= SCENE_SETTLING {
+            shown.add(&chroma);
+            if let Some(chroma) = colorist.coarse() {
+                coarse.add(&chroma);
+                tally.flicker_coarse.get_or_insert(0.0);
+            }
         }
-        shown.add(&chroma);
-        if let Some(chroma) = colorist.coarse() {
-            coarse.add(&chroma);
-            tally.flicker_coarse.get_or_insert(0.0);
+        if number < SCENE_STEADY {
+            first.push(chroma);
+        } else {
+            steady.add(&chroma);
         }
     }
     tally.scenes += 1;
@@ -254,7 +267,7 @@ fn add_scene(tally: &mut MovingTally, colorist: &mut dyn Colorist, frames: &[Pla
     if let Some(sum) = &mut tally.flicker_coarse {
         *sum += coarse.deviation();
     }
-    let distances: Vec<f64> = first.iter().map(|chroma| shown.distance_from_mean(chroma)).collect();
+    let distances: Vec<f64> = first.iter().map(|chroma| steady.distance_from_mean(chroma)).collect();
     tally.settling += settling(&distances, SETTLED);
     Ok(())
 }
@@ -290,6 +303,29 @@ mod tests {
         let scene = tally.figures().scene.unwrap();
         assert_eq!(scene.settling_frames, 3.0);
         assert_eq!(scene.flicker_coarse, None);
+    }
+
+    /// Turns from one color to another after so many frames.
+    struct Turning(usize);
+
+    impl Colorist for Turning {
+        fn begin(&mut self) {}
+
+        fn color(&mut self, grey: &Plane<u8>) -> anyhow::Result<Chroma> {
+            self.0 = self.0.saturating_sub(1);
+            let plane = |value| Plane::filled(grey.width, grey.height, value);
+            Ok(Chroma { a: plane(if self.0 > 0 { 30.0 } else { 0.0 }), b: plane(0.0) })
+        }
+    }
+
+    #[test]
+    fn settling_is_seen_up_to_the_steady_half() {
+        let frames = vec![Plane::filled(8, 8, 9); SCENE_FRAMES];
+        for settling in [3, 10, 17, SCENE_STEADY] {
+            let mut tally = MovingTally::default();
+            add_scene(&mut tally, &mut Turning(settling + 1), &frames).unwrap();
+            assert_eq!(tally.figures().scene.unwrap().settling_frames, settling as f64);
+        }
     }
 
     #[test]

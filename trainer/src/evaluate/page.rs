@@ -11,7 +11,8 @@ use image::codecs::jpeg::JpegEncoder;
 use super::colorist::Kind;
 use super::comparison::{Comparison, Row};
 use super::figures::StillFigures;
-use super::table::{Better, COLUMNS, Column, Group};
+use super::moving::{NOISE_SIGMA, SCENE_FRAMES, SCENE_SETTLING, SCENE_SIZE};
+use super::table::{Better, COLUMNS, Column, Group, counted, left_out};
 use super::trade_off::trade_off;
 use crate::plot::escaped;
 
@@ -73,11 +74,7 @@ fn measured_on(comparison: &Comparison) -> String {
         parts.push(counted(conditions.clips, "clip"));
         parts.push(format!("{} of the stills filmed by a synthetic camera", moving.films.films));
     }
-    format!("{}; shorter side {} pixels", parts.join(", "), conditions.short_side)
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+    format!("{}; shorter side {} pixels{}", parts.join(", "), conditions.short_side, left_out(conditions))
 }
 
 /// The names of the rows in their order, then the truth's, as captions.
@@ -218,12 +215,15 @@ fn how(comparison: &Comparison) -> String {
         say(
             "films",
             format!(
-                "{} stills, a synthetic camera pans, zooms and turns over each; how every pixel moves is known exactly",
-                moving.films.films
+                "{}, a synthetic camera pans, zooms and turns over each; how every pixel moves is known exactly",
+                counted(moving.films.films, "still")
             ),
         );
         let scenes = rows.iter().find_map(|row| row.moving.as_ref()?.scene).map_or(0, |scene| scene.scenes);
-        say("scenes", format!("{scenes} stills at 640x480, 40 frames, noise of 5 codes anew in each; flicker from the 11th frame on"));
+        let (scenes, [width, height]) = (counted(scenes, "still"), <[usize; 2]>::from(SCENE_SIZE));
+        let frames = format!("{SCENE_FRAMES} frames, noise of {NOISE_SIGMA} codes anew in each");
+        let from = SCENE_SETTLING + 1;
+        say("scenes", format!("{scenes} at {width}x{height}, {frames}; flicker from the {from}th frame on"));
     }
     say("program", format!("autochrome-trainer {}", env!("CARGO_PKG_VERSION")));
     out.push_str("</dl>\n");

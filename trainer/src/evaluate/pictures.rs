@@ -48,14 +48,3 @@ impl TruePicture {
 pub fn grey_luma(rgb: &[u8], width: usize, height: usize) -> Plane<u8> {
     Plane::from_vec(width, height, rgb.chunks_exact(3).map(|p| luma([p[0], p[1], p[2]]).round() as u8).collect())
 }
-
-/// The ab of tight RGB, Lab units: for a method that gives pictures and not ab.
-pub fn chroma_of(rgb: &[u8], width: usize, height: usize) -> Chroma {
-    let [mut a, mut b] = [const { Vec::new() }; 2];
-    for p in rgb.chunks_exact(3) {
-        let [_, found_a, found_b] = srgb_to_lab([p[0], p[1], p[2]]);
-        a.push(found_a);
-        b.push(found_b);
-    }
-    Chroma { a: Plane::from_vec(width, height, a), b: Plane::from_vec(width, height, b) }
-}

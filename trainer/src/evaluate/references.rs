@@ -1,8 +1,11 @@
 //! Training pictures to take colors from.
 
+use std::collections::HashSet;
+
 use anyhow::ensure;
 use autochrome_model::Plane;
 
+use super::exhibits::Exhibits;
 use super::grey_luma;
 use crate::data::shard::{Item, ItemKind, PackedSet};
 use crate::data::split::Split;
@@ -33,11 +36,28 @@ impl References {
     /// # Errors
     /// If there is none.
     pub fn from_training(set: &PackedSet, most: usize) -> anyhow::Result<Self> {
-        let items: Vec<&Item> = set.items(Split::Train).iter().filter(|item| item.kind == ItemKind::Still).collect();
-        ensure!(!items.is_empty(), "{} has no training stills to take colors from; name another packed set", set.folder().display());
+        Self::of(set, most, &HashSet::new(), &HashSet::new())
+    }
+
+    /// The same without the pictures of `measured`, by source and name or by their pixels: in another packed set, too, a reference that is the
+    /// picture itself would be the truth.
+    ///
+    /// # Errors
+    /// If none is left.
+    pub fn apart_from(measured: &Exhibits, set: &PackedSet, most: usize) -> anyhow::Result<Self> {
+        let names = measured.stills().iter().map(|item| (item.source.as_str(), item.name.as_str())).collect();
+        let pixels = measured.stills().iter().map(|item| measured.set().frame(item, 0)).collect();
+        Self::of(set, most, &names, &pixels)
+    }
+
+    fn of(set: &PackedSet, most: usize, names: &HashSet<(&str, &str)>, pixels: &HashSet<&[u8]>) -> anyhow::Result<Self> {
+        let folder = set.folder().display();
+        let mut items: Vec<&Item> = set.items(Split::Train).iter().filter(|item| item.kind == ItemKind::Still).collect();
+        ensure!(!items.is_empty(), "{folder} has no training stills to take colors from; name another packed set");
+        items.retain(|item| !names.contains(&(item.source.as_str(), item.name.as_str())));
         let count = items.len().min(most.max(1));
-        let pictures: Vec<Reference> = (0..count)
-            .map(|i| items[i * items.len() / count])
+        let chosen = (0..count).map(|i| items[i * items.len() / count]).filter(|item| !pixels.contains(set.frame(item, 0)));
+        let pictures: Vec<Reference> = chosen
             .map(|item| Reference {
                 name: item.name.clone(),
                 width: item.width as usize,
@@ -45,6 +65,10 @@ impl References {
                 rgb: set.frame(item, 0).to_vec(),
             })
             .collect();
+        ensure!(
+            !pictures.is_empty(),
+            "the training stills of {folder} are the very pictures that are measured, and would give away the truth; name another packed set"
+        );
         let spreads = pictures.iter().map(|picture| spread(&grey_luma(&picture.rgb, picture.width, picture.height))).collect();
         Ok(Self { pictures, spreads })
     }
@@ -88,6 +112,7 @@ fn spread(grey: &Plane<u8>) -> [f32; 256] {
 mod tests {
     use super::*;
     use crate::data::shard::test_sets::small_set;
+    use crate::evaluate::Share;
 
     #[test]
     fn the_nearest_is_the_training_picture_of_the_same_brightness() {
@@ -97,5 +122,22 @@ mod tests {
         let third = references.picture(2);
         assert_eq!(third.name, "still_2.png");
         assert_eq!(references.nearest(&grey_luma(&third.rgb, third.width, third.height)), 2);
+    }
+
+    #[test]
+    fn a_measured_picture_is_no_reference() {
+        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [set, same] = folders.each_ref().map(|folder| small_set(folder.path()));
+        let names = |references: &References| (0..references.len()).map(|i| references.picture(i).name.clone()).collect::<Vec<_>>();
+        // All but one training still of another set of the same pictures.
+        let exhibits = Exhibits::choose(&set, Share::Of(Split::Train), 3).unwrap();
+        let references = References::apart_from(&exhibits, &same, 100).unwrap();
+        assert_eq!(names(&references), ["still_3.png"]);
+        // By their pixels, whatever they are called.
+        let pixels: HashSet<&[u8]> = exhibits.stills().iter().map(|item| set.frame(item, 0)).collect();
+        assert_eq!(names(&References::of(&same, 100, &HashSet::new(), &pixels).unwrap()), ["still_3.png"]);
+        let all = Exhibits::choose(&set, Share::Whole, 100).unwrap();
+        let message = References::apart_from(&all, &same, 100).err().unwrap().to_string();
+        assert!(message.contains("give away the truth"), "{message}");
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::colorist::Kind;
-use super::comparison::{Comparison, Row};
+use super::comparison::{Comparison, Conditions, Row};
+use crate::metrics::SSIM_SIDE;
 
 /// Which of two values of a figure is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,7 +242,7 @@ pub(super) const COLUMNS: [Column; 19] = {
             Lower,
             (Plain, 1),
             |r| Some(r.moving.as_ref()?.scene?.settling_frames),
-            "Frames after a reset of the state before the colors stay within 2 Lab units of where they settle.",
+            "Frames after a reset of the state before the colors stay within 2 Lab units of the mean of the last 20 of 40 frames; at most 20 can be seen.",
         ),
     ]
 };
@@ -292,8 +293,13 @@ impl Column {
 pub fn text(comparison: &Comparison) -> String {
     let Comparison { conditions, truth, rows, .. } = comparison;
     let mut out = format!(
-        "{}, {} split: {} stills of {} pixels, {} clips\n\n",
-        conditions.set, conditions.split, conditions.stills, conditions.short_side, conditions.clips
+        "{}, {} split: {} of {} pixels, {}{}\n\n",
+        conditions.set,
+        conditions.split,
+        counted(conditions.stills, "still"),
+        conditions.short_side,
+        counted(conditions.clips, "clip"),
+        left_out(conditions)
     );
     let shown: Vec<&Column> = COLUMNS.iter().filter(|column| column.measured(comparison)).collect();
     let mut lines = vec![Vec::from(["".to_owned(), "T".to_owned()]), Vec::from([String::new(), String::new()])];
@@ -370,6 +376,19 @@ pub fn json_lines(comparison: &Comparison) -> serde_json::Result<String> {
         lines.push(serde_json::to_string(row)?);
     }
     Ok(lines.join("\n") + "\n")
+}
+
+/// A number and its noun.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What was too small, to be said behind what was measured; nothing if nothing was.
+pub(super) fn left_out(conditions: &Conditions) -> String {
+    match conditions.too_small {
+        0 => String::new(),
+        count => format!("; left out {count} below {SSIM_SIDE} pixels a side"),
+    }
 }
 
 /// Columns of equal width, the first to the left and the others to the right.

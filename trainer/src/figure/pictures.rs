@@ -2,28 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
+use image::RgbImage;
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+
+use crate::data;
 
 /// Reads a JPEG or PNG, turned as its EXIF says.
 ///
 /// # Errors
-/// If it cannot be read, or is no picture.
+/// If it cannot be read, is no picture, or has more than 100 million pixels.
 pub fn open(file: &Path) -> anyhow::Result<RgbImage> {
-    let reader = ImageReader::open(file).with_context(|| format!("open {}", file.display()))?;
-    // By content: a PNG that is called .jpg is common in collections.
-    let reader = reader.with_guessed_format().with_context(|| format!("read {}", file.display()))?;
-    let mut decoder = reader.into_decoder().with_context(|| format!("decode {}", file.display()))?;
-    // Broken EXIF is no reason to refuse the picture.
-    let orientation = decoder.orientation().ok();
-    let mut picture = DynamicImage::from_decoder(decoder).with_context(|| format!("decode {}", file.display()))?;
-    if let Some(orientation) = orientation {
-        picture.apply_orientation(orientation);
-    }
-    let picture = picture.into_rgb8();
-    ensure!(picture.width() > 0 && picture.height() > 0, "{}: the picture has no pixels", file.display());
-    Ok(picture)
+    data::open_picture(file)
 }
 
 /// [`open`], shrunk so that no side is longer than `side`.
@@ -41,22 +31,14 @@ pub fn open_within(file: &Path, side: u32) -> anyhow::Result<RgbImage> {
     Ok(image::imageops::resize(&picture, shrunk(width), shrunk(height), FilterType::Triangle))
 }
 
-/// The JPEG and PNG files of a folder in the order of their names, hidden ones left out.
+/// The JPEG and PNG files of a folder in the order of their names as a person would read them (`frame2` before `frame10`), hidden ones left
+/// out.
 ///
 /// # Errors
 /// If the folder cannot be listed.
 pub fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let listing = || format!("list the folder {}", folder.display());
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(listing)? {
-        let path = entry.with_context(listing)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let known = path.extension().is_some_and(|found| ["jpg", "jpeg", "png"].iter().any(|known| found.eq_ignore_ascii_case(known)));
-        if known && !hidden && path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
+    let mut files = data::list(folder)?;
+    files.retain(|path| data::is_picture(path) && path.is_file());
     Ok(files)
 }
 
@@ -106,6 +88,11 @@ mod tests {
         std::fs::write(folder.path().join(".c.png"), "hidden").unwrap();
         std::fs::write(folder.path().join("notes.txt"), "no picture").unwrap();
         assert_eq!(list(folder.path()).unwrap(), [file, folder.path().join("b.png")]);
+        for frame in ["frame10.png", "frame9.PNG", "frame1.png"] {
+            std::fs::write(folder.path().join(frame), "in order").unwrap();
+        }
+        let names = list(folder.path()).unwrap().into_iter().skip(2).map(|file| file.file_name().unwrap().to_owned());
+        assert_eq!(names.collect::<Vec<_>>(), ["frame1.png", "frame9.PNG", "frame10.png"]);
         assert!(format!("{:#}", open(&folder.path().join("b.png")).unwrap_err()).contains("b.png"));
     }
 

@@ -22,14 +22,16 @@ pub fn jensen_shannon(p: &[f64], q: &[f64]) -> f64 {
 }
 
 /// Color distribution consistency of a clip's frames, given as [`histograms`]: the mean divergence over channels and frames 1, 2 and 4 apart.
-pub fn color_distribution_consistency(frames: &[[Vec<f64>; 3]]) -> f64 {
+/// A short clip is measured at the gaps of which it has pairs; one frame alone has none.
+pub fn color_distribution_consistency(frames: &[[Vec<f64>; 3]]) -> Option<f64> {
     let apart = |gap: usize| {
-        let pairs = frames.len().saturating_sub(gap);
+        let pairs = frames.len().checked_sub(gap).filter(|&pairs| pairs > 0)?;
         let sum: f64 =
             (0..pairs).flat_map(|i| (0..3).map(move |c| (i, c))).map(|(i, c)| jensen_shannon(&frames[i][c], &frames[i + gap][c])).sum();
-        sum / (3 * pairs).max(1) as f64
+        Some(sum / (3 * pairs) as f64)
     };
-    (apart(1) + apart(2) + apart(4)) / 3.0
+    let gaps: Vec<f64> = [1, 2, 4].into_iter().filter_map(apart).collect();
+    (!gaps.is_empty()).then(|| gaps.iter().sum::<f64>() / gaps.len() as f64)
 }
 
 /// Mean and spread over time of each pixel's a* and b* on a scene that stands still.
@@ -90,10 +92,15 @@ mod tests {
         let dark = histograms(&[0; 12]);
         let light = histograms(&[255; 12]);
         let still = vec![dark.clone(); 6];
-        assert_eq!(color_distribution_consistency(&still), 0.0);
+        assert_eq!(color_distribution_consistency(&still), Some(0.0));
         let blinking: Vec<_> = (0..8).map(|i| if i % 2 == 0 { dark.clone() } else { light.clone() }).collect();
         // One frame apart ln 2, two and four apart 0.
-        assert!((color_distribution_consistency(&blinking) - std::f64::consts::LN_2 / 3.0).abs() < 1e-12);
+        let consistency = |frames: usize| color_distribution_consistency(&blinking[..frames]);
+        assert!((consistency(8).unwrap() - std::f64::consts::LN_2 / 3.0).abs() < 1e-12);
+        // Of four frames none are four apart, of two none are two apart.
+        assert!((consistency(4).unwrap() - std::f64::consts::LN_2 / 2.0).abs() < 1e-12);
+        assert!((consistency(2).unwrap() - std::f64::consts::LN_2).abs() < 1e-12);
+        assert_eq!(consistency(1), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Plan {
     /// The question above each pair.
     pub question: String,
     /// How long a pair is shown, seconds; 0: until it is answered.
-    pub seconds: f32,
+    pub seconds: f64,
     /// For order and sides.
     pub seed: u64,
 }

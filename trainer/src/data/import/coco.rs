@@ -13,6 +13,16 @@ use super::folders::{list, name_of};
 /// The tag of a photograph of which nothing is annotated.
 const UNLABELED: &str = "unlabeled";
 
+/// Folders of pictures whose colors are labels.
+const LABEL_MAPS: [&str; 2] = ["annotations", "stuffthingmaps"];
+
+/// Whether a picture below `top` is a label map and no photograph: COCO publishes them in folders of their own.
+pub(super) fn is_label_map(top: &Path, picture: &Path) -> bool {
+    let below = picture.strip_prefix(top).unwrap_or(picture);
+    let folders = below.parent().into_iter().flat_map(Path::components);
+    folders.into_iter().any(|folder| LABEL_MAPS.iter().any(|name| folder.as_os_str().eq_ignore_ascii_case(name)))
+}
+
 /// The parts of `instances_*.json` that are of use. Captions and key points have other parts and are passed over.
 #[derive(Deserialize)]
 struct Annotations {
@@ -136,6 +146,15 @@ mod tests {
         assert_eq!(tags.of("000000000009.jpg"), "broccoli");
         assert_eq!(tags.of("000000000025.jpg"), "bowl");
         assert_eq!(tags.of("000000000030.jpg"), "unlabeled");
+    }
+
+    #[test]
+    fn pictures_in_the_folders_of_labels_are_no_photographs() {
+        let top = Path::new("annotations/coco");
+        let is_label_map = |picture: &str| is_label_map(top, &top.join(picture));
+        assert!(is_label_map("annotations/panoptic_val2017/000000000139.png") && is_label_map("stuffthingmaps/train2017/9.png"));
+        // Only what lies in such a folder, not what is called like one or lies beside it.
+        assert!(!is_label_map("val2017/000000000139.jpg") && !is_label_map("annotations.png"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(in crate::data) fn collect_pictures(folder: &Path, found: &mut Vec<PathBuf>)
 }
 
 /// The entries of a folder in the order of their names, hidden ones left out.
-pub(in crate::data) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("list the folder {}", folder.display()))?;
     let mut paths = Vec::new();
     for entry in entries {
@@ -70,7 +70,7 @@ pub(in crate::data) fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-pub(in crate::data) fn is_picture(path: &Path) -> bool {
+pub(crate) fn is_picture(path: &Path) -> bool {
     has_extension(path, &PICTURE_EXTENSIONS)
 }
 

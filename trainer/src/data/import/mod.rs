@@ -15,10 +15,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use folders::{PICTURE_EXTENSIONS, VIDEO_EXTENSIONS, collect_pictures, is_picture, is_video};
+use folders::{PICTURE_EXTENSIONS, VIDEO_EXTENSIONS, collect_pictures, is_video};
 use records::RecordFile;
 
-pub(super) use folders::{list, name_of};
+pub(super) use folders::name_of;
+pub(crate) use folders::{is_picture, list};
+pub(crate) use picture::open_picture;
 pub(super) use picture::{Frames, is_grey, mean_chroma, read_clip_folder, read_picture};
 pub(super) use video::{Framing, Video};
 
@@ -39,7 +41,8 @@ pub enum InputKind {
     Cifar10,
     /// A folder of class folders, as ImageNet's; `train/` and `val/` above the classes and `images/` below them are passed through.
     ImageNet,
-    /// Folders of photographs with COCO's annotations (`instances_*.json`) beside them or in `annotations/`.
+    /// Folders of photographs with COCO's annotations (`instances_*.json`) beside them or in `annotations/`. Pictures in `annotations/` and
+    /// `stuffthingmaps/` are label maps and are passed over.
     Coco,
     /// A folder of photographs, or of folders for splits and classes, as the landscape collections on Kaggle.
     Landscapes,
@@ -254,7 +257,8 @@ pub(super) fn jobs_of(given: &PackInput, input: usize) -> Result<Vec<Job>> {
             ensure!(is_folder, "the input {} is a file; a COCO-style input is a folder of pictures and annotations", path.display());
             let classes = coco::main_categories(path)?;
             let tagged = |picture: PathBuf| (Some(classes.of(&name_of(&picture)).to_owned()), picture);
-            pictures_of(path)?.into_iter().map(tagged).map(|(class, picture)| job(Content::Picture(picture), class)).collect()
+            let photographs = pictures_of(path)?.into_iter().filter(|picture| !coco::is_label_map(path, picture));
+            photographs.map(tagged).map(|(class, picture)| job(Content::Picture(picture), class)).collect()
         }
     })
 }

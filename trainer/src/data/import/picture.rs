@@ -4,12 +4,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use autochrome_model::color::srgb_to_lab;
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use super::folders::{is_picture, list};
 
 /// A photograph none of whose pixels is farther than this from the grey axis, in a* or b*, is grey (as in the training of Zhang et al. 2016).
 const GREY_LIMIT: f32 = 5.0;
+
+/// The largest picture that is read: above what cameras give, and far below what a few kilobytes of PNG can claim to be.
+const MOST_PIXELS: u64 = 100_000_000;
 
 /// Consecutive frames of one size, back to back.
 pub(in crate::data) struct Frames {
@@ -29,21 +32,41 @@ impl Frames {
     }
 }
 
-/// Decodes one picture, upright, and shrinks it.
-pub(in crate::data) fn read_picture(path: &Path, short_side: u32) -> Result<Frames> {
+/// Decodes one JPEG or PNG, turned as its EXIF says.
+///
+/// # Errors
+/// If it cannot be read, is no picture, has no pixels, or has more of them than 100 million. Memory is taken only after its size is known.
+pub(crate) fn open_picture(path: &Path) -> Result<RgbImage> {
+    let what = || format!("decode {}", path.display());
     let reader = ImageReader::open(path).with_context(|| format!("open {}", path.display()))?;
     // By content: a PNG that is called .jpg is common in collections.
     let reader = reader.with_guessed_format().with_context(|| format!("read {}", path.display()))?;
-    let mut decoder = reader.into_decoder().with_context(|| format!("decode {}", path.display()))?;
+    let mut decoder = reader.into_decoder().with_context(what)?;
+    let (width, height) = decoder.dimensions();
+    ensure!(width > 0 && height > 0, "decode {}: the picture is {width}x{height}", path.display());
+    ensure!(
+        u64::from(width) * u64::from(height) <= MOST_PIXELS,
+        "decode {}: the picture is {width}x{height}; at most {} million pixels are read, shrink it first",
+        path.display(),
+        MOST_PIXELS / 1_000_000
+    );
+    // A decoder counts what it takes itself, and not the picture that it fills.
+    let mut limits = Limits::default();
+    limits.reserve(decoder.total_bytes()).with_context(what)?;
+    decoder.set_limits(limits).with_context(what)?;
     // Broken EXIF is no reason to lose the picture.
     let orientation = decoder.orientation().ok();
-    let mut picture = DynamicImage::from_decoder(decoder).with_context(|| format!("decode {}", path.display()))?;
+    let mut picture = DynamicImage::from_decoder(decoder).with_context(what)?;
     if let Some(orientation) = orientation {
         picture.apply_orientation(orientation);
     }
-    let picture = picture.into_rgb8();
+    Ok(picture.into_rgb8())
+}
+
+/// [`open_picture`], shrunk.
+pub(in crate::data) fn read_picture(path: &Path, short_side: u32) -> Result<Frames> {
+    let picture = open_picture(path)?;
     let (width, height) = picture.dimensions();
-    ensure!(width > 0 && height > 0, "decode {}: the picture is {width}x{height}", path.display());
     Ok(shrink(Frames { width, height, rgb: picture.into_raw() }, short_side))
 }
 
@@ -196,6 +219,20 @@ mod tests {
         picture(42, 30, 1).save(clip.join("2.png")).unwrap();
         let message = read_clip_folder(&clip, 48).err().unwrap().to_string();
         assert!(message.contains("2.png is 42x30") && message.contains("one size"), "{message}");
+    }
+
+    #[test]
+    fn a_picture_that_claims_to_be_huge_is_refused_by_its_head() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("huge.jpg");
+        picture(32, 24, 1).save(&file).unwrap();
+        let mut bytes = std::fs::read(&file).unwrap();
+        // A start of frame: marker, length, precision, height, width.
+        let frame = bytes.windows(4).position(|window| window == [0xff, 0xc0, 0x00, 0x11]).unwrap();
+        bytes[frame + 5..frame + 9].copy_from_slice(&[20_000_u16.to_be_bytes(), 30_000_u16.to_be_bytes()].concat());
+        std::fs::write(&file, bytes).unwrap();
+        let message = format!("{:#}", open_picture(&file).unwrap_err());
+        assert!(message.contains("huge.jpg: the picture is 30000x20000") && message.contains("100 million"), "{message}");
     }
 
     #[test]

@@ -70,7 +70,10 @@ impl Video {
         let child = Command::new("ffmpeg")
             .args(["-nostdin", "-v", "error", "-i"])
             .arg(protocol_free(path)?)
-            .args(["-map", "0:v:0", "-vf", &filter, "-an", "-sn", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"])
+            .args(["-map", "0:v:0", "-vf", &filter])
+            // Otherwise ffmpeg repeats frames of a video of changing rate until the rate is constant.
+            .args(if framing.fps.is_none() { ["-fps_mode", "passthrough"].as_slice() } else { &[] })
+            .args(["-an", "-sn", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(messages.try_clone().context("share the file for ffmpeg's messages")?)

@@ -136,6 +136,24 @@ fn a_video_gives_as_many_frames_as_ffmpeg_wrote() {
 }
 
 #[test]
+fn a_video_of_changing_rate_gives_each_frame_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = folder.path().join("film_test.mkv");
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=10:duration=1"])
+        .args(["-vf", "setpts='(N+N*N/4)/10/TB'", "-fps_mode", "passthrough", "-c:v", "ffv1"])
+        .arg(&film)
+        .status();
+    // FFmpeg is optional, for packing and for this test.
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no usable ffmpeg");
+        return;
+    }
+    let every = config(&folder.path().join("every"), vec![PackInput::detect(&film).unwrap()]);
+    assert_eq!(pack(&every, &mut |_, _| ()).unwrap().frames, 10);
+}
+
+#[test]
 fn published_collections_are_packed_at_their_size_without_the_grey() {
     let folder = tempfile::tempdir().unwrap();
     let (stl, cifar, coco) = (folder.path().join("stl"), folder.path().join("cifar"), folder.path().join("coco"));
@@ -148,6 +166,8 @@ fn published_collections_are_packed_at_their_size_without_the_grey() {
     std::fs::write(cifar.join("data_batch_1.bin"), [vec![6], planes(1024, [30, 160, 60])].concat()).unwrap();
     picture(64, 48, 1).save(coco.join("000000000009.png")).unwrap();
     image::RgbImage::from_pixel(64, 48, image::Rgb([77; 3])).save(coco.join("000000000025.png")).unwrap();
+    std::fs::create_dir_all(coco.join("annotations/panoptic_val2017")).unwrap();
+    picture(64, 48, 2).save(coco.join("annotations/panoptic_val2017/000000000009.png")).unwrap();
     let annotations = r#"{"images": [{"id": 9, "file_name": "000000000009.png"}], "categories": [{"id": 1, "name": "boat"}],
         "annotations": [{"image_id": 9, "category_id": 1, "area": 5.5}]}"#;
     std::fs::write(coco.join("instances_val2017.json"), annotations).unwrap();
