@@ -13,6 +13,7 @@ pub mod export;
 pub mod figure;
 pub mod filmstrip;
 pub mod follow;
+mod lock;
 pub mod losses;
 pub mod metrics;
 pub mod nets;

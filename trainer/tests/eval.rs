@@ -66,7 +66,11 @@ fn a_measured_picture_gives_no_colors_and_a_page_that_cannot_be_written_loses_no
     image::RgbImage::new(64, 10).save(photos.join("strip.png")).unwrap();
     let output = eval(&photos).args(["--stills-only", "--report"]).arg(&page).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(!output.status.success() && said(&output).contains("report.html"), "{}", said(&output));
+    assert!(
+        !output.status.success() && said(&output).contains("write the report") && said(&output).contains("picture_0.png"),
+        "{}",
+        said(&output)
+    );
     assert!(text.contains("2 stills of 144 pixels, 0 clips; left out 1 below 11 pixels a side"), "{text}");
     assert!(text.lines().any(|line| line.starts_with("autochrome-192x144-int8")), "{text}");
 }

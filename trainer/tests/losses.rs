@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use autochrome_trainer::checkpoint::load_weights;
 use autochrome_trainer::config::RunConfig;
@@ -164,7 +164,11 @@ fn trained(config: &RunConfig) -> Vec<Value> {
     lines(&run)
 }
 
+/// The tests of a process draw their first weights from one source, which each run seeds; runs that are compared must not draw side by side.
+static DRAWING: Mutex<()> = Mutex::new(());
+
 fn run_until(run: &Path, config: &RunConfig, until: u64) {
+    let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     let stop = AtomicBool::new(false);
     train::start(run, config, packed(), &[device()], &stop, &mut Until { until, stop: &stop }).unwrap();
 }
@@ -206,7 +210,9 @@ fn goes_on(name: &str, until: u64) {
     run_until(&parts, &config, until);
     assert_eq!(lines(&parts).len() as u64, until / 5, "it was not interrupted");
     let stop = AtomicBool::new(false);
+    let alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     train::resume(&parts, None, &[device()], &stop, &mut Until { until: u64::MAX, stop: &stop }).unwrap();
+    drop(alone);
     assert_eq!(lines(&parts), lines(&whole));
     assert!(weights(&parts, &config, 60) == weights(&whole, &config, 60), "the weights differ");
 }
@@ -310,6 +316,7 @@ fn what_cannot_go_together_is_refused_before_anything_is_written() {
         mistake(&mut config);
         let run = folder.path().join("run");
         let stop = AtomicBool::new(false);
+        let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
         let error = train::start(&run, &config, packed(), &[device()], &stop, &mut Until { until: 5, stop: &stop }).unwrap_err();
         assert!(format!("{error:#}").contains(said), "{error:#}");
         assert!(!run.exists(), "{said}: a run was begun");

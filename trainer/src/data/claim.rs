@@ -46,7 +46,7 @@ impl Claim {
         std::fs::create_dir_all(folder).with_context(|| format!("create the folder {}", folder.display()))?;
         let lock = File::open(folder).with_context(|| format!("open the folder {}", folder.display()))?;
         // A file system without locks has other ways to be wrong; only a lock that somebody holds is a reason to stop.
-        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+        if let Err(TryLockError::WouldBlock) = crate::lock::take(&lock) {
             bail!("another process is packing into {}; wait for it, or choose another folder", folder.display());
         }
         let mut used = BTreeSet::new();

@@ -62,7 +62,7 @@ impl VoteLog {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
         std::fs::create_dir_all(&folder).with_context(opening)?;
         let file = OpenOptions::new().create(true).read(true).append(true).open(path).with_context(opening)?;
-        match file.try_lock() {
+        match crate::lock::take(&file) {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => bail!("another survey adds to {}; give this one another file", path.display()),
             Err(std::fs::TryLockError::Error(error)) => return Err(error).with_context(opening),

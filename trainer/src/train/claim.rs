@@ -2,13 +2,8 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-
-/// How often, and how long apart, a claim is tried: someone who asks [`is_claimed`] holds the lock for a moment.
-const TRIES: usize = 20;
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// Held by the process that trains. The system lets go of it when the process ends, however it ends.
 pub struct Claim {
@@ -29,16 +24,15 @@ impl Claim {
         let path = lock_file(run);
         let file =
             File::options().create(true).truncate(false).write(true).open(&path).with_context(|| format!("open {}", path.display()))?;
-        for _ in 0..TRIES {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _lock: Some(file) }),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
-                // A file system without locks: it is trained there as if there were none.
-                Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => return Ok(Self { _lock: None }),
-                Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("lock {}", path.display())),
+        match crate::lock::take(&file) {
+            Ok(()) => Ok(Self { _lock: Some(file) }),
+            Err(TryLockError::WouldBlock) => {
+                bail!("another process trains in {}; wait until it has ended, or choose another folder", run.display())
             }
+            // A file system without locks: it is trained there as if there were none.
+            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => Ok(Self { _lock: None }),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", path.display())),
         }
-        bail!("another process trains in {}; wait until it has ended, or choose another folder", run.display())
     }
 }
 
