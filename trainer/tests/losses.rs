@@ -21,14 +21,15 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
-/// A test for each configuration, so that they run side by side: which part of the loss falls, and to what share of its beginning.
+/// A test for each configuration, so that they run side by side: which part of the loss falls, and to what share of its beginning; and the same run
+/// once more, interrupted in its middle.
 macro_rules! configurations {
     ($($test:ident = $name:literal: $part:literal to $share:literal,)+) => {
         const NAMES: &[&str] = &[$($name),+];
         $(
             #[test]
             fn $test() {
-                let lines = trained(&tiny($name));
+                let lines = goes_on(&tiny($name), 25);
                 let part: Vec<f64> = lines.iter().map(|line| line[$part].as_f64().unwrap()).collect();
                 let (first, last) = (part[0], part[part.len() - 1]);
                 assert!(last < $share * first, "{}: {part:?}", $part);
@@ -177,13 +178,16 @@ fn device() -> Device {
     Device::flex().autodiff()
 }
 
-/// The weights and statistics of the network, its average and the critic in a checkpoint.
+/// The weights and statistics of the network, its average and the critic, if it has one, in a checkpoint.
 fn weights(run: &Path, config: &RunConfig, step: u64) -> [Vec<f32>; 3] {
     let file = |name: &str| train::checkpoints(run).join(format!("{step:08}")).join(name);
     let device = Device::flex();
     let net = |name: &str| values(&load_weights(config.fresh_network(&device).unwrap(), &file(name)).unwrap());
-    let critic = Critic::new(&config.adversarial.as_ref().unwrap().critic, critic_channels(config.output), &device);
-    [net("weights.bpk"), net("average.bpk"), values(&load_weights(critic, &file("critic.bpk")).unwrap())]
+    let critic = config.adversarial.as_ref().map_or_else(Vec::new, |adversarial| {
+        let critic = Critic::new(&adversarial.critic, critic_channels(config.output), &device);
+        values(&load_weights(critic, &file("critic.bpk")).unwrap())
+    });
+    [net("weights.bpk"), net("average.bpk"), critic]
 }
 
 fn values(module: &impl Module) -> Vec<f32> {
@@ -198,38 +202,44 @@ fn values(module: &impl Module) -> Vec<f32> {
     read.0
 }
 
-/// A run that is interrupted behind step `until` goes on as if it had not been; with a second look in each step.
-fn goes_on(name: &str, until: u64) {
-    let mut config = tiny(name);
-    config.loss.agreement = tiny("noise-agreement").loss.agreement;
-    // As two looks a step need.
-    config.workers = 1;
+/// A run that is interrupted behind step `until` goes on as if it had not been; gives its lines.
+fn goes_on(config: &RunConfig, until: u64) -> Vec<Value> {
     let folder = tempfile::tempdir().unwrap();
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
-    run_until(&whole, &config, u64::MAX);
-    run_until(&parts, &config, until);
+    run_until(&whole, config, u64::MAX);
+    run_until(&parts, config, until);
     assert_eq!(lines(&parts).len() as u64, until / 5, "it was not interrupted");
     let stop = AtomicBool::new(false);
     let alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     train::resume(&parts, None, &[device()], &stop, &mut Until { until: u64::MAX, stop: &stop }).unwrap();
     drop(alone);
     assert_eq!(lines(&parts), lines(&whole));
-    assert!(weights(&parts, &config, 60) == weights(&whole, &config, 60), "the weights differ");
+    assert!(weights(&parts, config, 60) == weights(&whole, config, 60), "the weights differ");
+    lines(&whole)
+}
+
+/// The configuration `name` with a second look at each frame in each step.
+fn looking_twice(name: &str) -> RunConfig {
+    let mut config = tiny(name);
+    config.loss.agreement = tiny("noise-agreement").loss.agreement;
+    // As two looks a step need.
+    config.workers = 1;
+    config
 }
 
 #[test]
-fn an_interrupted_run_goes_on_where_both_learn_in_each_step() {
-    goes_on("pix2pix", 25);
+fn an_interrupted_run_goes_on_where_all_learn_and_look_twice() {
+    goes_on(&looking_twice("pix2pix"), 25);
 }
 
 #[test]
 fn an_interrupted_run_goes_on_where_the_critic_learns_alone() {
-    goes_on("nogan", 30);
+    goes_on(&looking_twice("nogan"), 30);
 }
 
 #[test]
 fn an_interrupted_run_goes_on_where_the_generator_waits_for_the_critic() {
-    goes_on("nogan", 50);
+    goes_on(&looking_twice("nogan"), 50);
 }
 
 #[test]

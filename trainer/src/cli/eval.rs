@@ -43,6 +43,9 @@ pub(crate) struct Eval {
     /// Only still pictures.
     #[arg(long)]
     stills_only: bool,
+    /// Each model a second time, with a zero state before every frame.
+    #[arg(long)]
+    without_state: bool,
     /// Also a page, one HTML file with all pictures in it.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -86,8 +89,13 @@ impl Eval {
         for &temperature in &self.temperatures {
             anyhow::ensure!(temperature > 0.0 && temperature.is_finite(), "the temperature {temperature}: a positive number is needed");
         }
-        let models = self.models.iter().map(|path| if path.is_dir() { Contestant::from_run(path) } else { Contestant::from_file(path) });
-        let models = models.collect::<anyhow::Result<Vec<_>>>()?;
+        let model = |path: &PathBuf| if path.is_dir() { Contestant::from_run(path) } else { Contestant::from_file(path) };
+        let mut models = self.models.iter().map(model).collect::<anyhow::Result<Vec<_>>>()?;
+        if self.without_state {
+            for path in &self.models {
+                models.push(model(path)?.without_state());
+            }
+        }
         let plan = Plan {
             temperatures: self.temperatures.clone(),
             moving: !self.stills_only,

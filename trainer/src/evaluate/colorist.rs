@@ -87,15 +87,7 @@ impl Contestant {
         Self::new("grey", Kind::Grey, Grey)
     }
 
-    /// The methods before networks, each with the colors of a training picture of `set`.
-    ///
-    /// # Errors
-    /// If the set has no training still.
-    pub fn classical(set: &PackedSet) -> anyhow::Result<Vec<Self>> {
-        Ok(Self::by_reference(References::from_training(set, REFERENCES)?))
-    }
-
-    /// The same, with references that are none of the pictures `measured`.
+    /// The methods before networks, each with the colors of a training picture of `set` that is none of the pictures `measured`.
     ///
     /// # Errors
     /// If the set has no training still, or none but those.
@@ -136,6 +128,11 @@ impl Contestant {
         let name = file.file_stem().map_or_else(|| file.display().to_string(), |stem| stem.to_string_lossy().into_owned());
         Ok(Self::new(name, kind, Painter::new(colorizer, LumaRange::Full)))
     }
+
+    /// The same network with a zero state before every frame: what its memory is good for is the difference.
+    pub fn without_state(self) -> Self {
+        Self { name: format!("{}, no state", self.name), kind: self.kind, colorist: Box::new(Forgetful(self.colorist)) }
+    }
 }
 
 impl Colorist for Painter {
@@ -164,6 +161,30 @@ impl Colorist for Painter {
 
     fn coarse(&self) -> Option<Chroma> {
         Some(self.colorizer().decode_last())
+    }
+}
+
+/// A colorist to whom every frame is the first.
+struct Forgetful(Box<dyn Colorist>);
+
+impl Colorist for Forgetful {
+    fn begin(&mut self) {}
+
+    fn color(&mut self, grey: &Plane<u8>) -> anyhow::Result<Chroma> {
+        self.0.begin();
+        self.0.color(grey)
+    }
+
+    fn temperature(&self) -> Option<f32> {
+        self.0.temperature()
+    }
+
+    fn at_temperature(&mut self, grey: &Plane<u8>, temperature: f32) -> Option<Chroma> {
+        self.0.at_temperature(grey, temperature)
+    }
+
+    fn coarse(&self) -> Option<Chroma> {
+        self.0.coarse()
     }
 }
 
@@ -219,6 +240,8 @@ mod tests {
     use super::super::grey_luma;
     use super::*;
     use crate::data::shard::test_sets::small_set;
+    use crate::data::split::Split;
+    use crate::evaluate::Share;
 
     #[test]
     fn only_bins_have_a_temperature() {
@@ -233,9 +256,29 @@ mod tests {
     }
 
     #[test]
+    fn without_its_state_a_network_colors_every_frame_as_if_it_were_the_first() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/autochrome-192x144-float.onnx");
+        let [mut with, mut without] = [0, 1].map(|_| Contestant::from_file(&file).unwrap());
+        without = without.without_state();
+        let ramp = |lift: usize| Plane { width: 64, height: 48, data: (0..64 * 48).map(|i| (lift + i % 64 * 2 + i / 64) as u8).collect() };
+        let second = |contestant: &mut Contestant| {
+            contestant.colorist.begin();
+            contestant.colorist.color(&ramp(60)).unwrap();
+            contestant.colorist.color(&ramp(0)).unwrap()
+        };
+        let (remembered, forgotten) = (second(&mut with), second(&mut without));
+        with.colorist.begin();
+        let first = with.colorist.color(&ramp(0)).unwrap();
+        assert_eq!(forgotten, first);
+        assert_ne!(remembered, first);
+    }
+
+    #[test]
     fn a_reference_is_chosen_at_the_first_frame_and_kept_until_the_next_feed() {
         let folder = tempfile::tempdir().unwrap();
-        let references = Arc::new(References::from_training(&small_set(folder.path()), 100).unwrap());
+        let set = small_set(folder.path());
+        let measured = Exhibits::choose(&set, Share::Of(Split::Validation), 100).unwrap();
+        let references = Arc::new(References::apart_from(&measured, &set, 100).unwrap());
         let greys = [1, 3].map(|i| references.picture(i)).map(|picture| grey_luma(&picture.rgb, picture.width, picture.height));
         // Its color says which reference it was given: their widths differ.
         let mut colorist = ByReference::new(references, |reference: &Reference, grey: &Plane<u8>| {

@@ -31,19 +31,11 @@ pub struct References {
 }
 
 impl References {
-    /// At most `most` stills of the training split, evenly spread.
+    /// At most `most` stills of the training split, evenly spread, without the pictures of `measured`, by source and name or by their pixels: a
+    /// reference that is the picture itself would be the truth.
     ///
     /// # Errors
-    /// If there is none.
-    pub fn from_training(set: &PackedSet, most: usize) -> anyhow::Result<Self> {
-        Self::of(set, most, &HashSet::new(), &HashSet::new())
-    }
-
-    /// The same without the pictures of `measured`, by source and name or by their pixels: in another packed set, too, a reference that is the
-    /// picture itself would be the truth.
-    ///
-    /// # Errors
-    /// If none is left.
+    /// If there is none, or none is left.
     pub fn apart_from(measured: &Exhibits, set: &PackedSet, most: usize) -> anyhow::Result<Self> {
         let names = measured.stills().iter().map(|item| (item.source.as_str(), item.name.as_str())).collect();
         let pixels = measured.stills().iter().map(|item| measured.set().frame(item, 0)).collect();
@@ -78,7 +70,7 @@ impl References {
         self.pictures.len()
     }
 
-    /// Never: [`from_training`](Self::from_training) refuses.
+    /// Never: [`apart_from`](Self::apart_from) refuses.
     pub fn is_empty(&self) -> bool {
         self.pictures.is_empty()
     }
@@ -117,7 +109,7 @@ mod tests {
     #[test]
     fn the_nearest_is_the_training_picture_of_the_same_brightness() {
         let folder = tempfile::tempdir().unwrap();
-        let references = References::from_training(&small_set(folder.path()), 100).unwrap();
+        let references = References::of(&small_set(folder.path()), 100, &HashSet::new(), &HashSet::new()).unwrap();
         assert_eq!(references.len(), 4, "stills of the training split only");
         let third = references.picture(2);
         assert_eq!(third.name, "still_2.png");

@@ -81,8 +81,9 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
     }
     let set = PackedSet::open(&contest.pack)?;
     let mut efforts = Vec::new();
+    let exhibits = Exhibits::choose(&set, Share::Of(Split::Validation), contest.limit)?;
     let mut contestants = vec![Contestant::grey()];
-    contestants.extend(Contestant::classical(&set)?);
+    contestants.extend(Contestant::classical_apart_from(&exhibits, &set)?);
     for entry in &made {
         let run = contest.runs.join(&entry.label);
         match Contestant::from_run(&run).and_then(|contestant| Ok((effort(&run)?, contestant))) {
@@ -94,7 +95,6 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
         }
     }
     ensure!(!efforts.is_empty(), "no configuration could be trained and measured: {}", failed.join("; "));
-    let exhibits = Exhibits::choose(&set, Share::Of(Split::Validation), contest.limit)?;
     let plan = Plan { temperatures: vec![0.38, 0.6, 0.8, 1.0], moving: true, samples: SAMPLES, ..Plan::default() };
     let shown = contest.show.as_deref().map(PackedSet::open).transpose()?;
     let shown = shown.as_ref().map(|set| Exhibits::choose(set, Share::Whole, usize::MAX)).transpose()?;

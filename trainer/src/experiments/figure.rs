@@ -20,8 +20,11 @@ const TEMPERATURES: [f32; 6] = [0.1, 0.25, 0.38, 0.6, 0.8, 1.0];
 const STILLS: usize = 40;
 /// Pictures shown.
 const SHOWN: usize = 8;
-/// Lines of the log that a point of a loss curve is the mean of, at most so many points.
+/// Points of a loss curve over steps, at most: each is the mean of so many lines of the log as that takes.
 const POINTS: usize = 60;
+/// Points on either side that a point of a range test is the mean of: neighboring steps see other pictures, which moves the loss more than the
+/// rate does.
+const NEIGHBORS: usize = 6;
 
 /// Draws the figures of the finished `entries`; returns the page that shows them.
 ///
@@ -131,14 +134,19 @@ impl Log {
         Ok(Self { lines, steps: step as u64, last_loss: loss, validation_loss })
     }
 
-    /// The loss over steps or learning rates, smoothed to at most 60 points.
+    /// The smoothed loss over steps or learning rates.
     fn losses(&self, over: Over) -> Vec<(f64, f64)> {
-        let group = self.lines.len().div_ceil(POINTS);
-        let at = |line: &[f64; 3]| if over == Over::Step { line[0] } else { line[1] };
-        self.lines
-            .chunks(group.max(1))
-            .map(|lines| (at(&lines[lines.len() / 2]), lines.iter().map(|line| line[2]).sum::<f64>() / lines.len() as f64))
-            .collect()
+        let mean = |lines: &[[f64; 3]]| lines.iter().map(|line| line[2]).sum::<f64>() / lines.len() as f64;
+        match over {
+            Over::Step => {
+                let group = self.lines.len().div_ceil(POINTS).max(1);
+                self.lines.chunks(group).map(|lines| (lines[lines.len() / 2][0], mean(lines))).collect()
+            }
+            Over::LearningRate => {
+                let around = |at: usize| &self.lines[at.saturating_sub(NEIGHBORS)..(at + NEIGHBORS + 1).min(self.lines.len())];
+                self.lines.iter().enumerate().map(|(at, line)| (line[1], mean(around(at)))).collect()
+            }
+        }
     }
 
     /// Where the smoothed loss falls most steeply and where it is least, of a range test: the first is a good peak, the second too much.
@@ -156,11 +164,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_test_suggests_the_steepest_rate_and_the_least_loss() {
-        // Falls slowly, then fast around 1e-2, is least at 1e-1, and explodes.
-        let losses = [5.0, 4.9, 4.8, 3.0, 2.5, 9.0];
-        let lines = losses.iter().enumerate().map(|(i, &loss)| [i as f64, 10_f64.powi(i as i32 - 5), loss]).collect();
-        let log = Log { lines, steps: 6, last_loss: 9.0, validation_loss: "-".into() };
-        assert_eq!(log.suggested_rates(), (1e-2, 1e-1));
+    fn a_range_test_suggests_the_steepest_rate_and_the_least_loss_in_spite_of_noise() {
+        // 140 rates from 1e-6 to 10: the loss falls by 3 around 1e-3, is least at 3e-2 and explodes; every line is up to 0.4 off, and one that is
+        // much too low stands where nothing is learned.
+        let lines: Vec<[f64; 3]> = (0..140)
+            .map(|i| {
+                let exponent = -6.0 + f64::from(i) / 20.0;
+                let falls = 3.0 / (1.0 + (-4.0 * (exponent + 3.0)).exp());
+                let explodes = (6.0 * (exponent + 0.5)).exp();
+                let noise = if i == 20 { -2.0 } else { 0.4 * (f64::from(i) * 2.4).sin() };
+                [f64::from(i), 10_f64.powf(exponent), 5.0 - falls + explodes + noise]
+            })
+            .collect();
+        let log = Log { lines, steps: 140, last_loss: 9.0, validation_loss: "-".into() };
+        let (steepest, least) = log.suggested_rates();
+        assert!((steepest.log10() + 3.0).abs() < 0.35, "{steepest:e}");
+        assert!((-2.2..-1.0).contains(&least.log10()), "{least:e}");
     }
 }

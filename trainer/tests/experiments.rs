@@ -1,0 +1,125 @@
+//! A whole experiment and a whole comparison in small, as their commands: every run is made, the figures and pages are written, and what was stopped or
+//! is complete already is not made anew.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod small_run;
+
+use std::path::Path;
+
+use small_run::{CONFIG, ended_well, packed, trainer};
+
+/// Pictures to be shown, of one training photograph.
+fn set_to_show(folder: &Path, pack: &Path) -> std::path::PathBuf {
+    let photos = folder.join("shown");
+    std::fs::create_dir(&photos).unwrap();
+    let first = std::fs::read_dir(pack.parent().unwrap().join("photos")).unwrap().next().unwrap().unwrap();
+    std::fs::copy(first.path(), photos.join("shown.png")).unwrap();
+    let out = folder.join("shown-pack");
+    ended_well(trainer().arg("pack").arg(&photos).arg("--out").arg(&out).args(["--short-side", "48"]));
+    out
+}
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// When a run's weights were last written.
+fn trained_at(run: &Path) -> std::time::SystemTime {
+    run.join("checkpoints").join("00000060").join("weights.bpk").metadata().unwrap().modified().unwrap()
+}
+
+#[test]
+fn an_experiment_trains_its_entries_once_and_draws_what_they_came_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = packed(folder.path());
+    let shown = set_to_show(folder.path(), &pack);
+    let plan = folder.path().join("sweep.toml");
+    std::fs::write(
+        &plan,
+        "question = \"How much?\"\nbase = \"small.toml\"\n[[entry]]\nlabel = \"lambda 1\"\nset = { loss = { lambda = 1.0 } }\n\
+         [[entry]]\nlabel = \"lambda 0.5\"\nset = { loss = { lambda = 0.5 } }\n",
+    )
+    .unwrap();
+    let out = folder.path().join("sweep");
+    let make = || {
+        let mut command = trainer();
+        command.arg("experiment").arg(&plan).arg("--data").arg(&pack).arg("--show").arg(&shown).arg("--out").arg(&out);
+        ended_well(&mut command)
+    };
+    make();
+    let page = read(&out.join("README.md"));
+    for said in ["# How much?", "| lambda 1 | 60 |", "| lambda 0.5 | 60 |", "4 validation stills", "grey | lambda 1 | lambda 0.5 | truth"] {
+        assert!(page.contains(said), "{said:?} is missing in {page}");
+    }
+    for (figure, series) in [("losses.svg", "lambda 0.5"), ("trade-off.svg", "lambda 1")] {
+        let text = read(&out.join(figure));
+        assert!(text.contains("<svg") && text.contains(series), "{figure}");
+    }
+    // grey, two entries and the truth beside each other, each as large as the set is packed.
+    let pictures = image::open(out.join("pictures.png")).unwrap().to_rgb8();
+    assert!(pictures.width() >= 4 * 48 && pictures.pixels().any(|p| p.0[0].abs_diff(p.0[2]) > 20), "grey or too small");
+    let trained = ["lambda-1", "lambda-0.5"].map(|run| trained_at(&out.join(run)));
+    std::fs::remove_file(out.join("README.md")).unwrap();
+    make();
+    assert_eq!(read(&out.join("README.md")), page);
+    assert_eq!(["lambda-1", "lambda-0.5"].map(|run| trained_at(&out.join(run))), trained, "it was trained again");
+}
+
+#[test]
+fn a_range_test_shows_the_loss_over_the_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = packed(folder.path());
+    let plan = folder.path().join("range.toml");
+    std::fs::write(
+        &plan,
+        "question = \"Which rate?\"\nbase = \"small.toml\"\nover = \"learning_rate\"\n[[entry]]\nlabel = \"AdamW\"\n[entry.set]\n\
+         log_every = 1\n[entry.set.schedule]\nrising_from = 1e-6\npeak = 1.0\n",
+    )
+    .unwrap();
+    let out = folder.path().join("range");
+    ended_well(trainer().arg("experiment").arg(&plan).arg("--data").arg(&pack).arg("--out").arg(&out));
+    let page = read(&out.join("README.md"));
+    let row = page.lines().find(|line| line.starts_with("| AdamW |")).unwrap();
+    let rates: Vec<f64> = row.split('|').skip(5).filter_map(|cell| cell.trim().parse().ok()).collect();
+    assert!(rates.len() == 2 && rates.iter().all(|rate| (1e-6..1.0).contains(rate)), "{row}");
+    assert!(read(&out.join("losses.svg")).contains("learning rate"));
+    assert!(!out.join("pictures.png").exists(), "a network that was driven to pieces is not measured");
+}
+
+#[test]
+fn a_comparison_gives_each_the_same_time_tells_what_failed_and_puts_all_into_one_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = packed(folder.path());
+    let shown = set_to_show(folder.path(), &pack);
+    let config = |name: &str, text: String| {
+        let file = folder.path().join(name).with_extension("toml");
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let configs = [
+        config("bins", CONFIG.into()),
+        config("ab", format!("output = \"ab\"\n{CONFIG}")),
+        // Explodes at its first steps.
+        config("wild", CONFIG.replace("peak = 2e-3", "peak = 1e30")),
+    ];
+    let (runs, out) = (folder.path().join("runs"), folder.path().join("table"));
+    let mut command = trainer();
+    command.arg("compare").args(&configs).arg("--data").arg(&pack).arg("--show").arg(&shown).arg("--runs").arg(&runs).arg("--out").arg(&out);
+    let minutes = 0.03;
+    let said = ended_well(command.args(["--minutes", &minutes.to_string()]));
+    let page = read(&out.join("README.md"));
+    for row in ["| grey |", "| bins |", "| ab |", "0.03 minutes of processor time", "4 validation stills", "## Failed", "- wild: "] {
+        assert!(page.contains(row), "{row:?} is missing in {page}\n{said}");
+    }
+    assert!(read(&out.join("pictures.html")).contains("data:image/"));
+    let rows: Vec<serde_json::Value> = read(&out.join("table.jsonl")).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(["grey", "bins", "ab"].iter().all(|name| rows.iter().any(|row| row["name"] == *name || row["model"] == *name)), "{rows:?}");
+    for name in ["bins", "ab"] {
+        // The trial tells what a step costs up to a factor on a busy machine.
+        let log = read(&runs.join(name).join("metrics.jsonl"));
+        let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let steps: Vec<(f64, f64)> = lines.filter_map(|line| Some((line["step"].as_f64()?, line["processor_s"].as_f64()?))).collect();
+        let spent: f64 = steps.iter().scan(0.0, |before, (step, each)| Some((step - std::mem::replace(before, *step)) * each)).sum();
+        assert!((0.2..5.0).contains(&(spent / (60.0 * minutes))), "{name}: {spent} s of {}", 60.0 * minutes);
+    }
+}
