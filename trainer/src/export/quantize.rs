@@ -13,6 +13,8 @@ use super::calibrate::Ranges;
 use super::fold::{initializer, tensor, tensor_floats};
 use crate::nets::fake_quant::{Count, Grid, Grids};
 
+/// The largest bias of a channel, in units of its scale: as many as a float has digits.
+const BIAS_UNITS: f32 = (1 << 23) as f32;
 /// The operators that move values without changing them.
 const MOVING: [&str; 3] = ["Resize", "Slice", "Concat"];
 
@@ -75,22 +77,45 @@ pub fn grids(float: &ModelProto, ranges: &Ranges) -> anyhow::Result<Grids> {
     let parameters = activation_parameters(graph, ranges)?;
     let grid = |(scale, zero_point)| Grid { scale, zero_point };
     let of = |name: &String| parameters.get(name).copied();
-    let made_by = |operator: &'static str| graph.node.iter().filter(move |node| node.op_type == operator);
-    let relus = made_by("Relu").map(|node| of(&node.output[0]).map(grid).with_context(|| format!("{:?} has no range", node.output[0])));
+    let of_node = |node: &NodeProto| of(&node.output[0]).map(grid).with_context(|| format!("{:?} has no range", node.output[0]));
     let apart = |node: &&NodeProto| node.input.iter().any(|input| of(input) != of(&node.output[0]));
     Ok(Grids {
         lightness: of(&contract::LIGHTNESS.to_owned()).map(grid).context("the input has no range")?,
-        relus: relus.collect::<anyhow::Result<_>>()?,
-        concatenations: made_by("Concat").map(|node| Some(node).filter(apart).and_then(|node| of(&node.output[0])).map(grid)).collect(),
+        relus: relus(graph).map(of_node).collect::<anyhow::Result<_>>()?,
+        linear: linear(graph).into_iter().map(of_node).collect::<anyhow::Result<_>>()?,
+        concatenations: concatenations(graph).map(|node| Some(node).filter(apart).and_then(|node| of(&node.output[0])).map(grid)).collect(),
         state: grid(scale_and_zero_point(-1.0, 1.0)),
     })
 }
 
-/// How many activations of each kind `float` has; a Clip is a ReLU that ends.
+/// How many activations of each kind `float` has.
 pub fn count(float: &ModelProto) -> Count {
-    let nodes = || float.graph.iter().flat_map(|graph| &graph.node);
-    let of = |operator: &str| nodes().filter(|node| node.op_type == operator).count();
-    Count { relus: of("Relu") + of("Clip"), concatenations: of("Concat") }
+    let of = |graph: &GraphProto| Count {
+        relus: relus(graph).count(),
+        linear: linear(graph).len(),
+        concatenations: concatenations(graph).count(),
+    };
+    float.graph.as_ref().map(of).unwrap_or_default()
+}
+
+/// A Clip is a ReLU that ends.
+fn relus(graph: &GraphProto) -> impl Iterator<Item = &NodeProto> {
+    graph.node.iter().filter(|node| node.op_type == "Relu" || node.op_type == "Clip")
+}
+
+/// What goes into a convolution as another gave it, or as a sum.
+fn linear(graph: &GraphProto) -> Vec<&NodeProto> {
+    let read: HashSet<&String> = convolutions(graph).map(|node| &node.input[0]).collect();
+    let makes = |node: &&NodeProto| ["Conv", "Add"].contains(&node.op_type.as_str()) && read.contains(&node.output[0]);
+    graph.node.iter().filter(makes).collect()
+}
+
+fn concatenations(graph: &GraphProto) -> impl Iterator<Item = &NodeProto> {
+    graph.node.iter().filter(|node| node.op_type == "Concat")
+}
+
+fn convolutions(graph: &GraphProto) -> impl Iterator<Item = &NodeProto> {
+    graph.node.iter().filter(|node| node.op_type == "Conv")
 }
 
 const DEQUANTIZED: &str = "_dequantized";
@@ -119,8 +144,8 @@ fn is_state(graph: &GraphProto, name: &str) -> bool {
 
 /// Scale and zero point of every tensor that is quantized.
 fn activation_parameters(graph: &GraphProto, ranges: &Ranges) -> anyhow::Result<HashMap<String, (f32, u8)>> {
-    let conv_inputs = graph.node.iter().filter(|n| n.op_type == "Conv").map(|n| &n.input[0]);
-    let relus = graph.node.iter().filter(|n| n.op_type == "Relu" || n.op_type == "Clip").map(|n| &n.output[0]);
+    let conv_inputs = convolutions(graph).map(|n| &n.input[0]);
+    let relus = relus(graph).map(|n| &n.output[0]);
     let resized = graph.node.iter().filter(|n| n.op_type == "Resize").map(|n| &n.output[0]);
     let wanted: HashSet<&String> = conv_inputs.chain(relus).chain(resized).collect();
     // (low, high) of a tensor; the state and its gated form are bounded by construction, whatever the calibration clips showed.
@@ -184,8 +209,13 @@ fn quantize_weights(graph: &mut GraphProto, out: &mut Vec<NodeProto>, conv: &mut
     let (dims, values) = (weight.dims.clone(), tensor_floats(weight)?);
     let channels = dims[0] as usize;
     let per_channel = values.len() / channels;
+    let bias = conv.input.get(2).cloned();
+    let biases = bias.as_ref().map(|bias| tensor_floats(initializer(graph, bias)?)).transpose()?.unwrap_or_else(|| vec![0.0; channels]);
+    let largest = values.chunks_exact(per_channel).map(|channel| channel.iter().fold(0.0_f32, |most, v| most.max(v.abs())));
+    // The bias is counted in units of the weights' scale. A channel that hardly sees its input, as pretrained ones may, has a scale that would put its
+    // bias beyond all integers: there the bias decides.
     let scales: Vec<f32> =
-        values.chunks_exact(per_channel).map(|c| (c.iter().fold(0.0_f32, |m, v| m.max(v.abs())) / 127.0).max(1e-8)).collect();
+        largest.zip(&biases).map(|(largest, bias)| (largest / 127.0).max(bias.abs() / BIAS_UNITS / input_scale).max(1e-8)).collect();
     let bytes = values
         .chunks_exact(per_channel)
         .zip(&scales)
@@ -210,17 +240,45 @@ fn quantize_weights(graph: &mut GraphProto, out: &mut Vec<NodeProto>, conv: &mut
         out.push(dequantize);
         dequantized(name)
     };
-    let bias = conv.input.get(2).cloned();
     conv.input[1] = replace(graph, &name, &dims, DataType::Int8, bytes, &scales, vec![0; channels]);
     if let Some(bias) = bias {
-        let values = tensor_floats(initializer(graph, &bias)?)?;
         let scales: Vec<f32> = scales.iter().map(|s| s * input_scale).collect();
-        let raw = values
-            .iter()
-            .zip(&scales)
-            .flat_map(|(v, s)| ((f64::from(*v) / f64::from(*s)).round().clamp(-2e9, 2e9) as i32).to_le_bytes())
-            .collect();
+        let raw = biases.iter().zip(&scales).flat_map(|(v, s)| ((f64::from(*v) / f64::from(*s)).round() as i32).to_le_bytes()).collect();
         conv.input[2] = replace(graph, &bias, &[channels as i64], DataType::Int32, raw, &scales, vec![0; 4 * channels]);
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use tract_onnx::pb::ValueInfoProto;
+
+    use super::super::fold::float_tensor;
+    use super::*;
+
+    #[test]
+    fn a_channel_that_hardly_sees_its_input_keeps_its_bias() {
+        let (weights, biases) = ([1e-12_f32, 0.5, 0.0, 1e-6], [0.3_f32, -0.1, 0.0, -7.0]);
+        let graph = GraphProto {
+            input: vec![ValueInfoProto { name: contract::LIGHTNESS.into(), ..ValueInfoProto::default() }],
+            initializer: vec![float_tensor("w", &[4, 1, 1, 1], &weights), float_tensor("b", &[4], &biases)],
+            node: vec![node("Conv", "conv".into(), vec![contract::LIGHTNESS.into(), "w".into(), "b".into()], "sums".into())],
+            ..GraphProto::default()
+        };
+        let ranges = Ranges { of: HashMap::from([(contract::LIGHTNESS.to_owned(), (-0.5, 0.5))]), summary: String::new() };
+        let int8 = quantize(&ModelProto { graph: Some(graph), ..ModelProto::default() }, &ranges).unwrap().graph.unwrap();
+        let floats = |name: &str| tensor_floats(initializer(&int8, name).unwrap()).unwrap();
+        let integers = |name: &str| {
+            let raw = &initializer(&int8, name).unwrap().raw_data;
+            raw.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<_>>()
+        };
+        for ((units, scale), bias) in integers("b_quantized").into_iter().zip(floats("b_scale")).zip(biases) {
+            assert!((f64::from(units) * f64::from(scale) - f64::from(bias)).abs() <= 1e-6 * f64::from(bias.abs()) + 1e-8, "{units} of {scale}");
+            assert!(units.abs() <= 1 << 23, "{units} leave no room for the sums");
+        }
+        // Where the bias is in reach, the weight alone decides.
+        assert_eq!(floats("w_scale")[1], 0.5 / 127.0);
+        assert_eq!(initializer(&int8, "w_quantized").unwrap().raw_data[1], 127);
+    }
 }
