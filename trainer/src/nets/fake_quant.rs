@@ -1,8 +1,8 @@
 //! Fake quantization: a pass in float that rounds weights and activations where the exported int8 file will, so that training can make up for it.
 //!
 //! The backward pass goes through the rounding as if it were not there (the straight-through estimator, Bengio et al. 2013) and is zero where an
-//! activation was cut off. Networks do not know about it: their layers call [`relu`], [`concatenation`] and [`state`], which round only inside
-//! of [`with`], on this thread. So no network is written twice, and what is exported holds no trace of it.
+//! activation was cut off. Networks do not know about it: their layers call [`relu`], [`relu6`], [`linear`], [`concatenation`] and [`state`], which
+//! round only inside of [`with`], on this thread. So no network is written twice, and what is exported holds no trace of it.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -26,8 +26,10 @@ pub struct Grid {
 pub struct Grids {
     /// Of the input.
     pub lightness: Grid,
-    /// Behind each ReLU.
+    /// Behind each ReLU and ReLU6.
     pub relus: Vec<Grid>,
+    /// Of each convolution's output, or sum of such, that goes into a convolution as it is.
+    pub linear: Vec<Grid>,
     /// Behind each concatenation of channels; `None` where its parts are on one grid already.
     pub concatenations: Vec<Option<Grid>>,
     /// Of the states, in front of a convolution.
@@ -38,8 +40,7 @@ pub struct Grids {
 struct Pass {
     /// `None`: only counts.
     grids: Option<Arc<Grids>>,
-    relus: usize,
-    concatenations: usize,
+    count: Count,
 }
 
 thread_local! {
@@ -47,10 +48,12 @@ thread_local! {
 }
 
 /// How many activations of each kind a pass came by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// ReLUs.
+    /// ReLUs and ReLU6s.
     pub relus: usize,
+    /// Outputs of convolutions, or sums of such, that go into a convolution as they are.
+    pub linear: usize,
     /// Concatenations of channels.
     pub concatenations: usize,
 }
@@ -76,12 +79,12 @@ fn run<R>(grids: Option<Arc<Grids>>, pass: impl FnOnce() -> R) -> (R, Count) {
             PASS.with_borrow_mut(Option::take);
         }
     }
-    PASS.with_borrow_mut(|current| *current = Some(Pass { grids, relus: 0, concatenations: 0 }));
+    PASS.with_borrow_mut(|current| *current = Some(Pass { grids, count: Count::default() }));
     let ends = Ends;
     let result = pass();
-    let count = PASS.with_borrow(|pass| pass.as_ref().map(|pass| Count { relus: pass.relus, concatenations: pass.concatenations }));
+    let count = PASS.with_borrow(|pass| pass.as_ref().map(|pass| pass.count));
     drop(ends);
-    (result, count.unwrap_or(Count { relus: 0, concatenations: 0 }))
+    (result, count.unwrap_or_default())
 }
 
 /// The grid that `choose` picks for the pass that is going on, if one is.
@@ -105,20 +108,38 @@ pub fn lightness(x: Tensor<4>) -> Tensor<4> {
     on_grid(x, grid(|_, grids| Some(grids?.lightness)))
 }
 
+/// The grid of the next ReLU.
+fn next_relu() -> Option<Grid> {
+    grid(|pass, grids| {
+        pass.count.relus += 1;
+        grids?.relus.get(pass.count.relus - 1).copied()
+    })
+}
+
 /// max(x, 0).
 pub fn relu(x: Tensor<4>) -> Tensor<4> {
+    on_grid(activation::relu(x), next_relu())
+}
+
+/// min(max(x, 0), 6), of operators that `burn-onnx` lowers.
+pub fn relu6(x: Tensor<4>) -> Tensor<4> {
+    on_grid(activation::relu(x.clone()) - activation::relu(x - 6.0), next_relu())
+}
+
+/// What goes into a convolution, or into several, without an activation.
+pub fn linear(x: Tensor<4>) -> Tensor<4> {
     let next = grid(|pass, grids| {
-        pass.relus += 1;
-        grids?.relus.get(pass.relus - 1).copied()
+        pass.count.linear += 1;
+        grids?.linear.get(pass.count.linear - 1).copied()
     });
-    on_grid(activation::relu(x), next)
+    on_grid(x, next)
 }
 
 /// Channels of `parts` one behind the other.
 pub fn concatenation(parts: Vec<Tensor<4>>) -> Tensor<4> {
     let next = grid(|pass, grids| {
-        pass.concatenations += 1;
-        grids?.concatenations.get(pass.concatenations - 1).copied()?
+        pass.count.concatenations += 1;
+        grids?.concatenations.get(pass.count.concatenations - 1).copied()?
     });
     on_grid(Tensor::cat(parts, 1), next)
 }
@@ -176,7 +197,8 @@ mod tests {
         let grid = Grid { scale: 0.5, zero_point: 0 };
         Arc::new(Grids {
             lightness: grid,
-            relus: vec![grid, Grid { scale: 0.01, zero_point: 0 }],
+            relus: vec![grid, Grid { scale: 0.01, zero_point: 0 }, grid],
+            linear: vec![Grid { scale: 0.1, zero_point: 10 }],
             concatenations: vec![Some(Grid { scale: 0.25, zero_point: 4 }), None],
             state: Grid { scale: 2.0 / 255.0, zero_point: 128 },
         })
@@ -196,7 +218,16 @@ mod tests {
         // -128 and 127 of 127.5 steps to 1.
         assert!((all[4][0] + 128.0 / 127.5).abs() < 1e-6 && (all[4][3] - 127.0 / 127.5).abs() < 1e-6, "{:?}", all[4]);
         assert_eq!(values(relu(x())), [0.0, 0.2, 0.3, 1.1]);
-        assert_eq!(count(|| (relu(x()), concatenation(vec![x()]), relu(x()))), Count { relus: 2, concatenations: 1 });
+        // The third relu's grid, and one that begins at -1.
+        let [six, plain] = with(Some(&grids()), || {
+            relu(x());
+            relu(x());
+            [relu6(x() * 10.0), linear(x())].map(values)
+        });
+        assert_eq!(six, [0.0, 2.0, 3.0, 6.0]);
+        assert!(plain.iter().zip([-1.0, 0.2, 0.3, 1.1]).all(|(found, expected)| (found - expected).abs() < 1e-6), "{plain:?}");
+        assert_eq!(values(linear(x())), [-3.0, 0.2, 0.3, 1.1]);
+        assert_eq!(count(|| (relu(x()), concatenation(vec![x()]), relu6(x()), linear(x()))), Count { relus: 2, linear: 1, concatenations: 1 });
     }
 
     #[test]

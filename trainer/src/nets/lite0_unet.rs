@@ -8,10 +8,10 @@ use anyhow::ensure;
 use burn::module::{Initializer, Module};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::fake_quant::{concatenation, linear, relu, relu6};
 use super::layers::{NORM_EPSILON, Stage, head, twice};
 use super::memory::{ConvGru, half_through};
 use super::{States, check_widths};
@@ -26,8 +26,6 @@ const TAPS: [usize; 4] = [1, 2, 4, 6];
 /// The stem and this many blocks are capped at 6, as all were in the original: nearly all that is above 6 is in there. Of 200 pictures from ImageNet
 /// (grey, enlarged from 144 lines) the original names 124, with the cap in these blocks alone 121, in the stem alone about half as many.
 const CAPPED_BLOCKS: usize = 4;
-/// ReLU6's cap.
-const CAP: f32 = 6.0;
 
 /// The shape of a [`Lite0UNet`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,11 +90,6 @@ fn convolution([from, to]: [usize; 2], kernel: usize, stride: usize, groups: usi
     conv
 }
 
-/// min(max(x, 0), 6), of operators that `burn-onnx` lowers.
-fn relu6(x: Tensor<4>) -> Tensor<4> {
-    relu(x.clone()) - relu(x - CAP)
-}
-
 /// An inverted residual block (Sandler et al. 2018): 1x1 to more channels, depthwise, 1x1 back; the input is added where the shapes agree.
 #[derive(Module, Debug)]
 pub struct Block {
@@ -117,7 +110,7 @@ impl Block {
             None => x.clone(),
         };
         let out = self.project.forward(activate(self.depthwise.forward(wide)));
-        if self.residual { x + out } else { out }
+        linear(if self.residual { x + out } else { out })
     }
 }
 
@@ -249,13 +242,13 @@ impl Lite0UNet {
         let [deep_state, eighth_state] = <[_; 2]>::try_from(states).expect("this network has two states");
         let [quarter, eighth, sixteenth, deepest] = self.encoder.forward(lightness);
         let grown = twice(self.narrow.forward(deepest));
-        let deep = self.sixteenth_out.forward(Tensor::cat(vec![grown, sixteenth], 1));
+        let deep = self.sixteenth_out.forward(concatenation(vec![grown, sixteenth]));
         let (deep, deep_state) = half_through(&self.deep_memory, deep, deep_state, keep);
         let grown = twice(self.grow_eighth.forward(deep));
-        let eighth = self.eighth_out.forward(Tensor::cat(vec![grown, eighth], 1));
+        let eighth = self.eighth_out.forward(concatenation(vec![grown, eighth]));
         let (eighth, eighth_state) = half_through(&self.eighth_memory, eighth, eighth_state, keep);
         let grown = twice(self.grow_quarter.forward(eighth));
-        let quarter = self.quarter_out.forward(Tensor::cat(vec![grown, quarter], 1));
+        let quarter = self.quarter_out.forward(concatenation(vec![grown, quarter]));
         (self.head.forward(quarter), vec![deep_state, eighth_state])
     }
 }

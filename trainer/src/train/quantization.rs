@@ -113,7 +113,8 @@ mod tests {
 
     use super::*;
     use crate::data::shard::test_sets::small_set;
-    use crate::nets::test_nets;
+    use crate::nets::lite0_unet::Lite0UNetConfig;
+    use crate::nets::{NetConfig, test_nets};
 
     #[test]
     fn the_ranges_are_found_four_times_and_frozen_half_way() {
@@ -127,9 +128,19 @@ mod tests {
 
     #[test]
     fn a_fake_quantized_pass_computes_what_the_int8_file_does() {
+        fake_passes_do_as_int8_files(test_nets::small(1), [48, 32]);
+    }
+
+    #[test]
+    fn a_fake_quantized_pass_through_inverted_residuals_does_too() {
+        let net = Lite0UNetConfig { widths: [4, 4, 6, 8], head_width: 4, frozen_stages: 0 };
+        fake_passes_do_as_int8_files(NetConfig::Lite0Unet(net), [64, 32]);
+    }
+
+    fn fake_passes_do_as_int8_files(net: NetConfig, [width, height]: [usize; 2]) {
         let folder = tempfile::tempdir().unwrap();
         let set = Arc::new(small_set(folder.path()));
-        let mut config = RunConfig { net: test_nets::small(1), input_size: [48, 32], ..RunConfig::default() };
+        let mut config = RunConfig { net, input_size: [width, height], ..RunConfig::default() };
         config.quantization = Some(QuantizationConfig { start_share: 0.5 });
         let net = test_nets::settled(&config.net, config.outputs().unwrap(), 5);
         check(&net, &config).unwrap();
@@ -140,13 +151,13 @@ mod tests {
         let mut files = [&float, &int8].map(|model| Colorizer::from_proto("it", model).unwrap());
         let rounded_net = fake_quant::with_rounded_weights(net);
         let device = Device::flex();
-        let mut states = config.net.zero_states(1, 32, 48, &device);
+        let mut states = config.net.zero_states(1, height, width, &device);
         let (mut off_float, mut off_fake) = (0.0, 0.0);
         for frame in 0..6 {
-            let plane: Vec<f32> = (0..48 * 32).map(|i| 0.45 * (i as f32 / 9.0 + frame as f32).sin()).collect();
-            let lightness = Plane::from_vec(48, 32, plane.iter().map(|v| v * 100.0 + 50.0).collect());
+            let plane: Vec<f32> = (0..width * height).map(|i| 0.45 * (i as f32 / 9.0 + frame as f32).sin()).collect();
+            let lightness = Plane::from_vec(width, height, plane.iter().map(|v| v * 100.0 + 50.0).collect());
             files.iter_mut().for_each(|file| file.advance(&lightness).unwrap());
-            let input = Tensor::from_data(TensorData::new(plane, [1, 1, 32, 48]), &device);
+            let input = Tensor::from_data(TensorData::new(plane, [1, 1, height, width]), &device);
             let (raw, next) = fake_quant::with(Some(&grids), || rounded_net.forward(input, states));
             states = next;
             let fake = raw.into_data().try_into_vec::<f32>().unwrap();
