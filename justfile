@@ -28,6 +28,11 @@ bench *ARGS: _peers
     cargo build --release --locked --workspace --bin autochrome
     AUTOCHROME_PEERS="{{justfile_directory()}}/target/peers" cargo bench --locked --workspace --bench peers -- "$@"
 
+# One training step of the shipped family beside PyTorch's, in turns (docs/training-at-scale.md). ARGS: CONFIG --data PACK, --device cuda, --rounds N
+[no-cd]
+bench-training *ARGS: _torch
+    "{{justfile_directory()}}/target/torch/python/bin/python" "{{justfile_directory()}}/tests/bench/training_step.py" "$@"
+
 # How fast the model and the whole pipeline are on this device. ARGS: --model FILE, --frames N, --json
 [no-cd]
 bench-device *ARGS:
@@ -103,6 +108,13 @@ _python:
         rm -rf target/python; python3 -m venv target/python; \
         target/python/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/requirements.txt; \
         cp tests/requirements.txt target/python/requirements.txt )
+
+# PyTorch for `just bench-training`: some gigabytes, as its builds for NVIDIA GPUs are.
+_torch:
+    @cmp -s tests/bench/training-requirements.txt target/torch/requirements.txt && [ -x target/torch/python/bin/python ] || { \
+        set -e; rm -rf target/torch; python3 -m venv target/torch/python; \
+        target/torch/python/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/bench/training-requirements.txt; \
+        cp tests/bench/training-requirements.txt target/torch/requirements.txt; }
 
 # The engines that `just bench` compares with. What cannot be installed, offline for instance, is skipped there.
 _peers:

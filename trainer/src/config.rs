@@ -361,6 +361,19 @@ mod tests {
     }
 
     #[test]
+    fn every_training_of_a_shipped_model_can_be_read() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        let mut count = 0;
+        for folder in [configs.clone(), configs.join("lite0")] {
+            for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+                RunConfig::read(&file).unwrap().check().unwrap();
+                count += 1;
+            }
+        }
+        assert_eq!(count, 2 + 5);
+    }
+
+    #[test]
     fn each_size_costs_what_its_file_says() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/sizes");
         let mut found = Vec::new();
