@@ -28,7 +28,7 @@ bench *ARGS: _peers
     cargo build --release --locked --workspace --bin autochrome
     AUTOCHROME_PEERS="{{justfile_directory()}}/target/peers" cargo bench --locked --workspace --bench peers -- "$@"
 
-# One training step of the shipped family beside PyTorch's, in turns (docs/training-at-scale.md). ARGS: CONFIG --data PACK, --device cuda, --rounds N
+# One training step of a recurrent-unet beside PyTorch's, in turns (docs/training-at-scale.md). ARGS: CONFIG --data PACK, --device cuda, --rounds N
 [no-cd]
 bench-training *ARGS: _torch
     "{{justfile_directory()}}/target/torch/python/bin/python" "{{justfile_directory()}}/tests/bench/training_step.py" "$@"

@@ -8,18 +8,26 @@ use std::process::Command;
 use autochrome_model::color::{LumaRange, lightness_table, luma};
 use autochrome_model::planes::resample;
 use autochrome_model::{Colorizer, InstructionSet, Painter, Plane, Runtime, contract};
+use tract_onnx::pb::GraphProto;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The size that the program carries.
+/// The models, each as a float and an int8 file.
+const NAMES: [&str; 3] = ["autochrome-192x144", "autochrome-lite0-128x96", "autochrome-lite0-224x160"];
+
+/// The one that the program carries.
 fn model(kind: &str) -> PathBuf {
-    model_of("192x144", kind)
+    file_of("autochrome-lite0-224x160", kind)
 }
 
-fn model_of(size: &str, kind: &str) -> PathBuf {
-    root().join(format!("models/autochrome-{size}-{kind}.onnx"))
+fn file_of(name: &str, kind: &str) -> PathBuf {
+    root().join(format!("models/{name}-{kind}.onnx"))
+}
+
+fn names_and_kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
+    NAMES.iter().flat_map(|name| ["float", "int8"].map(|kind| (*name, kind)))
 }
 
 /// `count` luma planes of 640x480: slow pans over the photographs, with a hard cut between them.
@@ -99,8 +107,8 @@ fn onnx_runtime_agrees_over_100_recurrent_frames() {
     // `just test` prepares an environment with tests/requirements.txt and names its interpreter here.
     let python = std::env::var("AUTOCHROME_PYTHON").unwrap_or_else(|_| "python3".into());
     let folder = tempfile::tempdir().unwrap();
-    for (size, kind) in [("192x144", "float"), ("192x144", "int8"), ("256x192", "float"), ("256x192", "int8")] {
-        let file = model_of(size, kind);
+    for (name, kind) in names_and_kinds() {
+        let file = file_of(name, kind);
         let mut ours = Colorizer::load(&file).unwrap();
         let frames = lightness_feed(100, &ours);
         let bytes: Vec<u8> = frames.iter().flat_map(|f| &f.data).flat_map(|&v| contract::scaled_lightness(v).to_le_bytes()).collect();
@@ -120,8 +128,8 @@ fn onnx_runtime_agrees_over_100_recurrent_frames() {
         let mut stock = Colorizer::load_as(&file, STOCK).unwrap();
         for (way, model) in [("fused", &mut ours), ("stock Tract", &mut stock)] {
             let correlation = correlation(&logits(model, &frames), &theirs);
-            println!("{size} {kind}, {way}: correlation of the logits {correlation}");
-            assert!(correlation >= bar, "{size} {kind}, {way}: correlation {correlation}");
+            println!("{name} {kind}, {way}: correlation of the logits {correlation}");
+            assert!(correlation >= bar, "{name} {kind}, {way}: correlation {correlation}");
         }
     }
 }
@@ -141,8 +149,8 @@ fn fused_and_stock_agree_over_100_recurrent_frames() {
 
 #[test]
 fn every_convolution_of_an_int8_file_is_fused_and_none_of_a_float_file() {
-    for size in ["192x144", "256x192"] {
-        let (int8, mut float) = (Colorizer::load(&model_of(size, "int8")).unwrap(), Colorizer::load(&model_of(size, "float")).unwrap());
+    for name in NAMES {
+        let (int8, mut float) = (Colorizer::load(&file_of(name, "int8")).unwrap(), Colorizer::load(&file_of(name, "float")).unwrap());
         let found = int8.fused();
         assert!(found.left.is_empty(), "left to Tract: {:?}", found.left);
         assert!(!found.instruction_set.is_empty() && found.multiply_adds > 0 && found.weight_bytes > 0, "{found:?}");
@@ -152,6 +160,34 @@ fn every_convolution_of_an_int8_file_is_fused_and_none_of_a_float_file() {
         assert_eq!(float.fused().left.len(), found.convolutions.len(), "the same network");
         let frame = &lightness_feed(1, &float)[0];
         assert!(float.step(frame).unwrap().a.data.iter().any(|a| a.abs() > 1.0), "it still colors");
+    }
+}
+
+#[test]
+fn the_int8_files_hold_the_float_files_biases() {
+    for name in NAMES {
+        let [float, int8] =
+            ["float", "int8"].map(|kind| contract::parse(&std::fs::read(file_of(name, kind)).unwrap()).unwrap().graph.unwrap());
+        let raw = |graph: &GraphProto, name: &str| {
+            let tensor = graph.initializer.iter().find(|tensor| tensor.name == name);
+            let words = tensor.unwrap_or_else(|| panic!("no {name}")).raw_data.chunks_exact(4);
+            words.map(|b| <[u8; 4]>::try_from(b).unwrap()).collect::<Vec<_>>()
+        };
+        let biases: Vec<&str> = int8.initializer.iter().filter_map(|tensor| tensor.name.strip_suffix(".bias_quantized")).collect();
+        assert!(biases.len() > 10, "{name}: {biases:?}");
+        for layer in biases {
+            let part = |suffix: &str| raw(&int8, &format!("{layer}.bias_{suffix}"));
+            let expected = raw(&float, &format!("{layer}.bias"));
+            for ((units, scale), expected) in part("quantized").into_iter().zip(part("scale")).zip(expected) {
+                let (units, scale, expected) = (i32::from_le_bytes(units), f32::from_le_bytes(scale), f32::from_le_bytes(expected));
+                let off = (f64::from(units) * f64::from(scale) - f64::from(expected)).abs();
+                // Half of a unit, and what the digits of a float lose.
+                assert!(
+                    off <= 0.5 * f64::from(scale) + 1e-6 * f64::from(expected.abs()),
+                    "{name}, {layer}: {expected} became {units} times {scale}"
+                );
+            }
+        }
     }
 }
 
@@ -218,13 +254,13 @@ fn a_reset_forgets_everything() {
 }
 
 #[test]
-fn the_files_are_below_8_mb_and_say_what_they_are() {
-    for (size, kind) in [("192x144", "float"), ("192x144", "int8"), ("256x192", "float"), ("256x192", "int8")] {
-        let file = model_of(size, kind);
-        assert!(std::fs::metadata(&file).unwrap().len() < 8_000_000);
+fn the_files_say_what_they_are_and_fit_on_small_devices() {
+    for (name, kind) in names_and_kinds() {
+        let file = file_of(name, kind);
+        assert!(std::fs::metadata(&file).unwrap().len() < if kind == "int8" { 5_000_000 } else { 16_000_000 });
         let contract = Colorizer::load(&file).unwrap().contract().clone();
-        assert_eq!(contract.card.name, format!("autochrome-{size}"));
-        assert_eq!(format!("{}x{}", contract.width, contract.height), size);
+        assert_eq!(contract.card.name, name);
+        assert!(name.ends_with(&format!("-{}x{}", contract.width, contract.height)), "{name}");
         assert_eq!(contract.quantized, kind == "int8");
         assert!(!contract.card.training.is_empty() && !contract.card.license.is_empty());
         assert_eq!(contract.card.calibration.is_some(), kind == "int8");

@@ -1,17 +1,19 @@
 //! The model: the one inside the program, or a file. And what `model info` says about a file.
 
 use std::fmt::Write as _;
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread;
 
 use autochrome_model::{Colorizer, Contract, Fused, Output, Runtime};
+use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
 use crate::errors::{Exit, OrFail, Result, warn};
 
-/// The int8 model that every program carries.
-const BUNDLED: &[u8] = include_bytes!("../../models/autochrome-192x144-int8.onnx");
+/// The int8 model that every program carries, in gzip's form: see `build.rs`.
+const BUNDLED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bundled-model.gz"));
 
 /// The most threads that can be asked for.
 pub const THREADS_MAX: usize = 16;
@@ -24,8 +26,15 @@ pub fn load(file: Option<&Path>, threads: NonZeroUsize) -> Result<Colorizer> {
     let runtime = Runtime { threads, ..Runtime::default() };
     Ok(match file {
         Some(path) => Colorizer::load_as(path, runtime)?,
-        None => Colorizer::from_bytes_as("the bundled model", BUNDLED, runtime)?,
+        None => Colorizer::from_bytes_as("the bundled model", &bundled()?, runtime)?,
     })
+}
+
+/// The bundled model's file.
+fn bundled() -> Result<Vec<u8>> {
+    let mut file = Vec::new();
+    GzDecoder::new(BUNDLED).read_to_end(&mut file).or_fail(Exit::BadData, || "unpack the bundled model".into())?;
+    Ok(file)
 }
 
 /// How many threads share a frame's network: as many as are wanted, with a warning if there are fewer cores; else by the number of cores.

@@ -58,7 +58,7 @@ const WARM: u64 = 30;
 const COUNTED: u64 = 40;
 
 fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/autochrome-192x144-int8.onnx")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/autochrome-lite0-224x160-int8.onnx")
 }
 
 /// What the network's runtime asks for in so many steps.

@@ -13,7 +13,7 @@ use program::{photo, run, run_with, said, y4m};
 
 /// The bundled model, which is also a file of the repository.
 fn bundled() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/autochrome-192x144-int8.onnx")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/autochrome-lite0-224x160-int8.onnx")
 }
 
 #[test]

@@ -11,6 +11,7 @@ use tract_onnx::tract_core::plan;
 
 use crate::bins::{self, Decode};
 use crate::color::{lightness_to_luma, srgb_to_ab, uv_to_srgb};
+use crate::constants;
 use crate::contract::{self, AB_SCALE, Contract, ContractError, LIGHTNESS, Output};
 use crate::crew::Crew;
 use crate::int8::{self, Fused, InstructionSet};
@@ -435,7 +436,7 @@ fn floats(value: &TValue) -> &[f32] {
 }
 
 fn prepare(proto: &ModelProto, runtime: Runtime) -> TractResult<(Plan, Fused)> {
-    let model = tract_onnx::onnx().model_for_proto_model(proto)?.into_typed()?;
+    let model = tract_onnx::onnx().model_for_proto_model(&constants::dequantized(proto))?.into_typed()?;
     let (model, fused) = if runtime.fused {
         int8::fuse(&model, runtime.instruction_set.unwrap_or_else(InstructionSet::detect), runtime.threads.get())?
     } else {

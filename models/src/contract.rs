@@ -26,7 +26,7 @@ pub const RGB: &str = "rgb";
 pub const UV: &str = "uv";
 /// What ab is divided by in the [`AB`] output (Zhang's `base_color.py`).
 pub const AB_SCALE: f32 = 110.0;
-/// The model file's largest size. A shipped model is below 8 MB; this bounds what a hostile file can make us read.
+/// The model file's largest size. This bounds what a hostile file can make us read.
 pub const FILE_BYTES_MAX: usize = 64 << 20;
 /// The longest card, in bytes. 1024 bins take 40 KB.
 const CARD_BYTES_MAX: usize = 256 << 10;

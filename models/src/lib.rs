@@ -7,6 +7,7 @@ pub mod bins;
 pub mod color;
 pub mod colorizer;
 mod composer;
+mod constants;
 pub mod contract;
 mod crew;
 mod guide;

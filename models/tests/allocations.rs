@@ -58,7 +58,7 @@ fn requests(work: impl FnOnce()) -> u64 {
 }
 
 fn int8() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("autochrome-192x144-int8.onnx")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("autochrome-lite0-224x160-int8.onnx")
 }
 
 fn frame(number: usize) -> Plane<u8> {

@@ -890,7 +890,7 @@ fn any_scales_give_the_same_bytes_but_for_neighbors() {
 
 #[test]
 fn no_number_of_threads_brings_a_step_to_a_halt() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("autochrome-192x144-int8.onnx");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("autochrome-lite0-224x160-int8.onnx");
     for threads in [3, 5, 8] {
         let runtime = Runtime { threads: NonZeroUsize::new(threads).unwrap(), ..Runtime::default() };
         let mut model = Colorizer::load_as(&path, runtime).unwrap();

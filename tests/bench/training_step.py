@@ -1,12 +1,15 @@
-"""One training step of the shipped family: Burn's, as `autochrome-trainer dry-run` times it, beside the same network's in PyTorch.
+"""One training step of a recurrent-unet: Burn's, as `autochrome-trainer dry-run` times it, beside the same network's in PyTorch.
 
     just bench-training trainer/configs/recurrent.toml --data PACK [--device cuda] [--rounds 5]
 
-The same sizes, loss and optimizer; the two take turns, so that what else the machine does meets both. PyTorch's batch lies on the device already and its
-soft targets are encoded beforehand; Burn's step contains both. Needs PyTorch (and its CUDA build for `--device cuda`).
+The same network, sizes, losses, optimizer and moving average of the weights, in float; the two take turns, so that what else the machine does meets both.
+Not the same: PyTorch's batch lies on the device already, and its soft targets are encoded beforehand; Burn's step contains both, and looks at
+every weight for numbers that are not finite. Burn's workers normalize over a share of the lanes each. Burn's time is the mean of three steps, PyTorch's the
+median of five.
 """
 
 import argparse
+import os
 import pathlib
 import re
 import statistics
@@ -88,16 +91,30 @@ class RecurrentUNet(nn.Module):
         return self.head(self.quarter_out(torch.cat([grown, quarter], 1))), [first, second]
 
 
+def refuse_what_is_not_built(config, device):
+    """Ends where Burn would do other work than PyTorch does here."""
+    net, loss = config.get("net", {}), config.get("loss", {})
+    reasons = [key for key in ("precision", "accumulate", "output", "bins", "adversarial", "quantization") if key in config]
+    reasons += [f"loss.{key}" for key in ("regression", "feature", "warp", "agreement", "colorfulness_weight") if key in loss]
+    if net.get("kind") != "recurrent-unet" or not {"widths", "deep_blocks", "head_width"} <= net.keys():
+        reasons.append("net: only recurrent-unet, with its three settings")
+    if device.type == "cuda" and config.get("workers") != 1:
+        reasons.append("workers: must be 1 on a GPU")
+    if reasons:
+        sys.exit(f"the configuration asks for what is not built here: {', '.join(reasons)}")
+
+
 class Step:
     """Forward, the losses of `losses::losses`, backward, clipping, AdamW."""
 
     def __init__(self, config, device):
-        net, data = config["net"], config["data"]
-        assert net["kind"] == "recurrent-unet", "only the shipped family is built here"
+        refuse_what_is_not_built(config, device)
+        net, data = config["net"], config.get("data", {})
         self.device, self.loss = device, config.get("loss", {})
-        self.lanes, self.frames = data.get("lanes", 24), data.get("chunk_frames", 1)
+        self.lanes, self.frames = data.get("lanes", 16), data.get("chunk_frames", 4)
         height, width = data.get("height", 128), data.get("width", 128)
         self.net = RecurrentUNet(net["widths"], net["deep_blocks"], net["head_width"], BINS).to(device)
+        self.average = [p.detach().clone() for p in self.net.parameters()]
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=1e-4, weight_decay=0.02)
         count, rows, columns = self.lanes * self.frames, height // 4, width // 4
         self.lightness = torch.rand(count, 1, height, width, device=device) - 0.5
@@ -130,6 +147,7 @@ class Step:
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.net.parameters()], 0.001)
         self.states = [state.detach() for state in states]
         # Waits until the device has done all of it.
         assert loss.isfinite().item()
@@ -137,14 +155,17 @@ class Step:
 
 
 def ours(arguments):
-    """Milliseconds of a step, weights."""
+    """Milliseconds of a step, weights, frames a step."""
     command = [str(arguments.trainer), "dry-run", arguments.config, "--data", arguments.data, "--device", arguments.device]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    step = re.search(r"a step: (\d+) ms", said)
-    weights = re.search(r"(\d+) weights", said)
-    if not step or not weights:
-        sys.exit(f"{' '.join(command)} said no step's time:\n{said}")
-    return float(step[1]), int(weights[1])
+    # A program with CUDA in it computes on the CPU only if it is told so.
+    environment = {**os.environ, "BURN_DEVICE": "flex"} if arguments.device == "cpu" else None
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+    rate = re.search(r"a step: \d+ ms \(([\d.]+) frames/s\)", ran.stdout)
+    size = re.search(r"(\d+) weights, (\d+) frames a step", ran.stdout)
+    if ran.returncode or not rate or not size:
+        sys.exit(f"{' '.join(command)} ended with {ran.returncode} and said no step's time:\n{ran.stdout}")
+    frames = int(size[2])
+    return 1e3 * frames / float(rate[1]), int(size[1]), frames
 
 
 def main():
@@ -162,17 +183,19 @@ def main():
         step = Step(tomllib.load(file), torch.device(arguments.device))
     if arguments.device == "cuda":
         torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = False
     for _ in range(3):
         step()
     burn, pytorch = [], []
     for _ in range(arguments.rounds):
-        milliseconds, weights = ours(arguments)
-        if weights != step.weights():
-            sys.exit(f"not the same network: {weights} weights in Burn, {step.weights()} in PyTorch")
+        milliseconds, *found = ours(arguments)
+        expected = [step.weights(), step.lanes * step.frames]
+        if found != expected:
+            sys.exit(f"not the same work: weights and frames a step are {found} in Burn, {expected} in PyTorch")
         burn.append(milliseconds)
         pytorch.append(1e3 * statistics.median(step() for _ in range(5)))
     ratios = sorted(b / p for b, p in zip(burn, pytorch))
-    print(f"{step.weights()} weights, {step.lanes * step.frames} frames a step, PyTorch {torch.__version__}, {arguments.device}")
+    print(f"{step.weights()} weights, {step.lanes * step.frames} frames a step, PyTorch {torch.__version__}, {arguments.device}, {torch.get_num_threads()} threads")
     print(f"Burn {statistics.median(burn):.0f} ms, PyTorch {statistics.median(pytorch):.0f} ms a step (medians of {arguments.rounds} rounds in turn)")
     print(f"Burn / PyTorch: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 

@@ -46,9 +46,10 @@ fn a_plain_folder_gives_a_table_json_and_a_page() {
     // Nothing of the folder that it was packed into for this once is told.
     assert!(!html.contains(std::env::temp_dir().to_str().unwrap()));
 
-    let output = eval(&photos).args(["--stills-only"]).output().unwrap();
+    let output = eval(&photos).args(["--stills-only", "--without-state"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("2 stills") && text.lines().any(|line| line.starts_with("autochrome-192x144-int8")), "{text}");
+    assert!(text.contains("2 stills") && text.lines().any(|line| line.starts_with("autochrome-192x144-int8 ")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("autochrome-192x144-int8, no state")), "{text}");
 }
 
 #[test]

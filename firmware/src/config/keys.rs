@@ -90,7 +90,12 @@ pub const KEYS: &[Key] = &[
     key("camera.tone.black", Kind::Number(0.0, 254.0), "0.0", "the luma code that the camera calls black"),
     key("camera.tone.white", Kind::Number(1.0, 255.0), "255.0", "the luma code that the camera calls white"),
     key("camera.tone.gamma", Kind::Number(0.2, 5.0), "1.0", "above 1 lightens what is between; 1 changes nothing"),
-    key("model.variant", Kind::Word, "\"autochrome-192x144-int8\"", "the model, by its name; an installed one or the bundled one"),
+    key(
+        "model.variant",
+        Kind::Word,
+        concat!("\"", env!("BUNDLED_MODEL"), "\""),
+        "the model, by its name; an installed one or the bundled one",
+    ),
     optional("model.file", Kind::Text, "a model file, which goes before the variant"),
     optional(
         "model.threads",

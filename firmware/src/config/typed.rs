@@ -19,7 +19,7 @@ use crate::scene::{Night, SceneSettings};
 use crate::settings::{Choices, Command, ModelChoice, Preset as PresetChoice};
 
 /// The name of the model inside the program.
-pub const BUNDLED: &str = "autochrome-192x144-int8";
+pub const BUNDLED: &str = env!("BUNDLED_MODEL");
 
 /// The whole configuration. What a field means and takes stands in [`KEYS`], under its name with `-` for `_`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

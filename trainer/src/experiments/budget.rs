@@ -10,8 +10,12 @@ use burn::tensor::Device;
 use crate::config::RunConfig;
 use crate::train::{self, EvaluationMetrics, StepMetrics, Watcher};
 
-/// Steps of the trial run that are not counted (the first ones allocate) and that are.
+/// Steps of a line of the trial run. The first line is not counted: its steps allocate.
 const TRIAL_STEPS: u64 = 6;
+/// What the trial spends at least, seconds: processor time is counted in hundredths of a second.
+const TRIAL_S: f64 = 0.5;
+/// And the most steps it takes, should the system not count at all.
+const TRIAL_STEPS_MAX: u64 = 600;
 
 /// What a run may cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,22 +36,33 @@ impl fmt::Display for Budget {
 }
 
 impl Budget {
+    /// What a step of those that `metrics` is about took, in the budget's own seconds.
+    fn spent_s(self, metrics: &StepMetrics) -> f64 {
+        match self {
+            Self::ProcessorMinutes(_) => metrics.processor_s,
+            Self::Minutes(_) => metrics.frames / metrics.frames_per_s,
+        }
+    }
+
     /// The steps of `config` that fit, by what a few of them cost in a trial on `pack`. Evaluations are not counted.
     ///
     /// # Errors
     /// If the trial fails, or not one step fits.
     pub fn steps(self, config: &RunConfig, pack: &Path, device: &Device) -> anyhow::Result<u64> {
-        /// Stops the trial at its second line.
+        /// Counts from the trial's second line on, until enough was spent to be told apart from the clock's steps.
         struct Trial<'a> {
             stop: &'a AtomicBool,
-            last: Option<StepMetrics>,
+            budget: Budget,
+            steps: u64,
+            spent_s: f64,
         }
         impl Watcher for Trial<'_> {
             fn steps(&mut self, metrics: &StepMetrics, _steps_total: u64) {
-                if metrics.step >= 2 * TRIAL_STEPS {
-                    self.last = Some(metrics.clone());
-                    self.stop.store(true, Ordering::Relaxed);
+                if metrics.step > TRIAL_STEPS {
+                    self.steps += TRIAL_STEPS;
+                    self.spent_s += TRIAL_STEPS as f64 * self.budget.spent_s(metrics);
                 }
+                self.stop.store(self.spent_s >= TRIAL_S || self.steps >= TRIAL_STEPS_MAX, Ordering::Relaxed);
             }
             fn evaluated(&mut self, _metrics: &EvaluationMetrics) {}
             fn say(&mut self, _line: &str) {}
@@ -60,14 +75,11 @@ impl Budget {
             (adversarial.generator_steps, adversarial.critic_steps) = (0, 0);
         }
         let stop = AtomicBool::new(false);
-        let mut watcher = Trial { stop: &stop, last: None };
+        let mut watcher = Trial { stop: &stop, budget: self, steps: 0, spent_s: 0.0 };
         train::start(&folder.path().join("trial"), &trial, pack, std::slice::from_ref(device), &stop, &mut watcher)
             .context("try what a step costs")?;
-        let line = watcher.last.context("the trial run ended early")?;
-        let (budget_s, step_s) = match self {
-            Self::ProcessorMinutes(minutes) => (60.0 * minutes, line.processor_s),
-            Self::Minutes(minutes) => (60.0 * minutes, line.frames / line.frames_per_s),
-        };
+        let (Self::ProcessorMinutes(minutes) | Self::Minutes(minutes)) = self;
+        let (budget_s, step_s) = (60.0 * minutes, watcher.spent_s / watcher.steps.max(1) as f64);
         ensure!(step_s > 0.0, "this system does not say what a step costs; give steps in place of minutes");
         let steps = (budget_s / step_s) as u64;
         ensure!(steps > 0, "a step costs {step_s:.1} s; not one fits into {self}");

@@ -22,9 +22,9 @@ const STILLS: usize = 40;
 const SHOWN: usize = 8;
 /// Points of a loss curve over steps, at most: each is the mean of so many lines of the log as that takes.
 const POINTS: usize = 60;
-/// Points on either side that a point of a range test is the mean of: neighboring steps see other pictures, which moves the loss more than the
-/// rate does.
-const NEIGHBORS: usize = 6;
+/// Of the lines of a range test, the share on either side of a point that it is the median of: neighboring steps see other pictures, which moves the
+/// loss more than the rate does.
+const NEIGHBORS: f64 = 0.04;
 
 /// Draws the figures of the finished `entries`; returns the page that shows them.
 ///
@@ -111,6 +111,12 @@ fn measured(entries: &[Entry], set: &PackedSet, setting: &Setting) -> anyhow::Re
     ))
 }
 
+fn median(lines: &[[f64; 3]]) -> f64 {
+    let mut losses: Vec<f64> = lines.iter().map(|line| line[2]).collect();
+    losses.sort_by(f64::total_cmp);
+    losses[losses.len() / 2]
+}
+
 /// What `metrics.jsonl` says.
 struct Log {
     /// (step, learning rate, loss).
@@ -143,8 +149,9 @@ impl Log {
                 self.lines.chunks(group).map(|lines| (lines[lines.len() / 2][0], mean(lines))).collect()
             }
             Over::LearningRate => {
-                let around = |at: usize| &self.lines[at.saturating_sub(NEIGHBORS)..(at + NEIGHBORS + 1).min(self.lines.len())];
-                self.lines.iter().enumerate().map(|(at, line)| (line[1], mean(around(at)))).collect()
+                let reach = (self.lines.len() as f64 * NEIGHBORS).ceil() as usize;
+                let around = |at: usize| &self.lines[at.saturating_sub(reach)..(at + reach + 1).min(self.lines.len())];
+                self.lines.iter().enumerate().map(|(at, line)| (line[1], median(around(at)))).collect()
             }
         }
     }
@@ -172,7 +179,7 @@ mod tests {
                 let exponent = -6.0 + f64::from(i) / 20.0;
                 let falls = 3.0 / (1.0 + (-4.0 * (exponent + 3.0)).exp());
                 let explodes = (6.0 * (exponent + 0.5)).exp();
-                let noise = if i == 20 { -2.0 } else { 0.4 * (f64::from(i) * 2.4).sin() };
+                let noise = if i == 20 { -4.0 } else { 0.4 * (f64::from(i) * 2.4).sin() };
                 [f64::from(i), 10_f64.powf(exponent), 5.0 - falls + explodes + noise]
             })
             .collect();

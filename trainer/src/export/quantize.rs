@@ -274,7 +274,10 @@ mod tests {
             raw.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<_>>()
         };
         for ((units, scale), bias) in integers("b_quantized").into_iter().zip(floats("b_scale")).zip(biases) {
-            assert!((f64::from(units) * f64::from(scale) - f64::from(bias)).abs() <= 1e-6 * f64::from(bias.abs()) + 1e-8, "{units} of {scale}");
+            assert!(
+                (f64::from(units) * f64::from(scale) - f64::from(bias)).abs() <= 1e-6 * f64::from(bias.abs()) + 1e-8,
+                "{units} of {scale}"
+            );
             assert!(units.abs() <= 1 << 23, "{units} leave no room for the sums");
         }
         // Where the bias is in reach, the weight alone decides.

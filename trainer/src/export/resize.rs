@@ -9,7 +9,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto, type_pro
 
 use super::fold::{initializer, tensor};
 
-/// The shipped family's multiple. One that halves more often, as `lite0-unet`, refuses more: its shapes then do not fit each other.
+/// The multiple of `recurrent-unet`. One that halves more often, as `lite0-unet`, refuses more: its shapes then do not fit each other.
 const SIDE_MULTIPLE: usize = 16;
 /// ONNX's data type INT64.
 const INT64: i32 = 7;
@@ -56,7 +56,7 @@ pub fn at_size(float: &ModelProto, width: usize, height: usize) -> anyhow::Resul
             "Conv" | "Relu" | "Clip" | "Add" | "Sub" | "Mul" | "Sigmoid" | "Tanh" | "Concat" => {}
             other => {
                 bail!(
-                    "{:?} is a {other}, which neither the shipped family nor `lite0-unet` has; only files that `export` wrote can be resized",
+                    "{:?} is a {other}, which neither `recurrent-unet` nor `lite0-unet` has; only files that `export` wrote can be resized",
                     node.name
                 )
             }

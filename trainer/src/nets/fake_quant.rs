@@ -157,7 +157,8 @@ fn rounded(x: Tensor<4>, Grid { scale, zero_point }: Grid) -> Tensor<4> {
     held + ((values.clone() / scale).round() * scale - values)
 }
 
-/// `net` with the weights of its convolutions on the 8-bit values of their output channels: symmetric, the greatest at 127. What a
+/// `net` with the weights of its convolutions on the 8-bit values of their output channels: symmetric, the greatest at 127 (the exporter goes
+/// lower where a bias would be out of reach of its integers: there the weights hardly count). What a
 /// normalization behind them multiplies them by changes the values but not the rounding. They are leaves: a gradient with respect to them is,
 /// straight through, one with respect to the weights they were made of.
 pub fn with_rounded_weights(net: Network) -> Network {
@@ -227,7 +228,10 @@ mod tests {
         assert_eq!(six, [0.0, 2.0, 3.0, 6.0]);
         assert!(plain.iter().zip([-1.0, 0.2, 0.3, 1.1]).all(|(found, expected)| (found - expected).abs() < 1e-6), "{plain:?}");
         assert_eq!(values(linear(x())), [-3.0, 0.2, 0.3, 1.1]);
-        assert_eq!(count(|| (relu(x()), concatenation(vec![x()]), relu6(x()), linear(x()))), Count { relus: 2, linear: 1, concatenations: 1 });
+        assert_eq!(
+            count(|| (relu(x()), concatenation(vec![x()]), relu6(x()), linear(x()))),
+            Count { relus: 2, linear: 1, concatenations: 1 }
+        );
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl OutputKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum NetConfig {
-    /// The shipped family.
+    /// 3x3 convolutions and two ConvGRUs.
     RecurrentUnet(RecurrentUNetConfig),
     /// A pretrained encoder with that family's decoder.
     #[serde(rename = "lite0-unet")]
@@ -222,7 +222,7 @@ impl NetConfig {
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant, reason = "a run holds two of them, and their weights lie elsewhere")]
 pub enum Network {
-    /// The shipped family.
+    /// 3x3 convolutions and two ConvGRUs.
     RecurrentUNet(RecurrentUNet),
     /// A pretrained encoder with that family's decoder.
     Lite0UNet(Lite0UNet),
@@ -296,7 +296,7 @@ pub(crate) mod test_nets {
 
     use super::*;
 
-    /// A small network of the shipped family.
+    /// A small network of the first family.
     pub(crate) fn small(deep_blocks: usize) -> NetConfig {
         NetConfig::RecurrentUnet(RecurrentUNetConfig { widths: [4, 6, 8, 12], deep_blocks, head_width: 6 })
     }

@@ -1,4 +1,4 @@
-//! The shipped family: a recurrent U-Net of 3x3 convolutions, batch normalization and ReLU, nearest upsampling, and a ConvGRU on half of the
+//! The first family: a recurrent U-Net of 3x3 convolutions, batch normalization and ReLU, nearest upsampling, and a ConvGRU on half of the
 //! channels of its two deepest levels. Only operators that `burn-onnx` lowers are used, and everything is predicted at a quarter of the
 //! input's resolution: a full-resolution head alone would cost more than the rest.
 
