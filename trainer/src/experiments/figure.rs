@@ -149,20 +149,27 @@ impl Log {
                 self.lines.chunks(group).map(|lines| (lines[lines.len() / 2][0], mean(lines))).collect()
             }
             Over::LearningRate => {
-                let reach = (self.lines.len() as f64 * NEIGHBORS).ceil() as usize;
+                let reach = self.reach();
                 let around = |at: usize| &self.lines[at.saturating_sub(reach)..(at + reach + 1).min(self.lines.len())];
                 self.lines.iter().enumerate().map(|(at, line)| (line[1], median(around(at)))).collect()
             }
         }
     }
 
+    /// How many lines on either side a point of a range test is made of.
+    fn reach(&self) -> usize {
+        (self.lines.len() as f64 * NEIGHBORS).ceil() as usize
+    }
+
     /// Where the smoothed loss falls most steeply and where it is least, of a range test: the first is a good peak, the second too much.
     fn suggested_rates(&self) -> (f64, f64) {
         let points = self.losses(Over::LearningRate);
         let least = points.iter().copied().fold((f64::NAN, f64::INFINITY), |best, p| if p.1 < best.1 { p } else { best });
-        let before = points.iter().take_while(|p| p.0 < least.0).count();
-        let steepest = points[..=before.min(points.len() - 1)].windows(2).min_by(|a, b| (a[1].1 - a[0].1).total_cmp(&(b[1].1 - b[0].1)));
-        (steepest.map_or(f64::NAN, |pair| pair[1].0), least.0)
+        let falling = &points[..points.iter().take_while(|p| p.0 < least.0).count()];
+        // From one median to the next the loss moves in jumps; over a window of them it has a slope.
+        let reach = self.reach();
+        let slopes = falling.windows(2 * reach + 1).map(|window| (window[reach].0, window[2 * reach].1 - window[0].1));
+        (slopes.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(f64::NAN, |(rate, _)| rate), least.0)
     }
 }
 
