@@ -146,10 +146,13 @@ fn readme(contest: &Contest, found: &Comparison, efforts: &[Effort], failed: &[S
     let mut text = format!(
         "# Every method, on the same data, within the same budget\n\n\
          Written by `autochrome-trainer compare`. Each network had {} on the same packed photographs and clips, and is measured as its exported \
-         float file, run by the engine that ships, on {} validation stills and {} clips (short side {} pixels). Grey and the classical methods, which take the \
+         float file, run by the engine that ships, on {} and {} (short side {} pixels). Grey and the classical methods, which take the \
          colors of the training picture whose lightness is spread most alike, are rows too. What each figure means is said in `pictures.html`, \
          which also shows pictures; `table.jsonl` has every figure.\n\n",
-        contest.budget, conditions.stills, conditions.clips, conditions.short_side
+        contest.budget,
+        evaluate::table::counted(conditions.stills, "validation still"),
+        evaluate::table::counted(conditions.clips, "clip"),
+        conditions.short_side
     );
     text += &evaluate::table::markdown(found);
     text += "\n## What each network is, and how far it came\n\n| network | weights | multiply-adds a frame | input | steps | frames seen |\n| --- | --- | --- | --- | --- | --- |\n";

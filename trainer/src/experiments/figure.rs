@@ -101,11 +101,11 @@ fn measured(entries: &[Entry], set: &PackedSet, setting: &Setting) -> anyhow::Re
     evaluate::sample_grid(models, shown, SHOWN.min(shown.stills().len()), &out.join("pictures.png"))?;
     let order: Vec<&str> = entries.iter().map(|entry| entry.label.as_str()).collect();
     Ok(format!(
-        "\nMeasured as exported float files on {} validation stills, from a zero state, and on {} clips with the state carried, each at its default \
+        "\nMeasured as exported float files on {}, from a zero state, and on {} with the state carried, each at its default \
          temperature. `eval --report` says what each figure means.\n\n{}\n![trade-off](trade-off.svg)\n\nFrom left to right: grey | {} | truth, twice in a \
          row.\n\n![pictures](pictures.png)\n",
-        found.conditions.stills,
-        found.conditions.clips,
+        evaluate::table::counted(found.conditions.stills, "validation still"),
+        evaluate::table::counted(found.conditions.clips, "clip"),
         evaluate::table::markdown(&found),
         order.join(" | ")
     ))
