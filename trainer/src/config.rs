@@ -162,8 +162,8 @@ impl RunConfig {
             ensure!((0.0..1.0).contains(&start_share), "quantization.start_share {start_share} is outside 0 to 1");
         }
         ensure!(
-            self.precision == Precision::Float || matches!(self.net, NetConfig::RecurrentUnet(_)),
-            "precision is bfloat16; only recurrent-unet keeps its normalizations in float"
+            self.precision == Precision::Float || matches!(self.net, NetConfig::RecurrentUnet(_) | NetConfig::Lite0Unet(_)),
+            "precision is bfloat16; only recurrent-unet and lite0-unet keep their normalizations in float"
         );
         ensure!(
             self.adversarial.is_none() || self.accumulate == 1,

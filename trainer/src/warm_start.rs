@@ -46,8 +46,11 @@ pub fn load(net: Network, file: &Path, config: &RunConfig, lanes: &Lanes) -> any
 }
 
 fn load_model(net: Network, model: &ModelProto, config: &RunConfig, lanes: &Lanes) -> anyhow::Result<Network> {
-    let NetConfig::RecurrentUnet(shape) = &config.net else {
-        bail!("a file can start a network of the recurrent-unet family only; others start from a checkpoint's folder");
+    // The families whose parameters the file names as the network does, with a normalization behind every `conv` and nowhere else.
+    let depth = match &config.net {
+        NetConfig::RecurrentUnet(shape) => format!(" (net.deep_blocks = {})", shape.deep_blocks),
+        NetConfig::Lite0Unet(_) => String::new(),
+        _ => bail!("a file can start a network of the families recurrent-unet and lite0-unet; others start from a checkpoint's folder"),
     };
     let promise = contract::check(model)?;
     ensure!(!promise.quantized, "it holds int8 weights; give the float file that it was made from");
@@ -64,7 +67,7 @@ fn load_model(net: Network, model: &ModelProto, config: &RunConfig, lanes: &Lane
         bail!("{problem}");
     }
     if let Some(left) = fill.values.keys().find(|name| !fill.used.contains(*name)) {
-        bail!("it has {left:?}, which the configuration's network (net.deep_blocks = {}) has not", shape.deep_blocks);
+        bail!("it has {left:?}, which the configuration's network{depth} has not");
     }
     Ok(net)
 }
@@ -213,6 +216,7 @@ mod tests {
     use crate::data::shard::test_sets::small_set;
     use crate::data::split::Split;
     use crate::export::{Provenance, float_model};
+    use crate::nets::lite0_unet::Lite0UNetConfig;
     use crate::nets::recurrent_unet::RecurrentUNetConfig;
     use crate::nets::test_nets::{settled, small};
 
@@ -240,10 +244,11 @@ mod tests {
     /// The greatest difference of a logit or a state over a few frames.
     fn difference(found: &ModelProto, expected: &ModelProto) -> f32 {
         let mut both = [found, expected].map(|model| Colorizer::from_proto("it", model).unwrap());
+        let (width, height) = (both[0].contract().width, both[0].contract().height);
         let mut worst = 0.0_f32;
         for frame in 0..4 {
-            let value = |i: usize| 50.0 + 45.0 * ((i % 48) as f32 / 7.0 + (i / 48) as f32 / 5.0 + frame as f32).sin();
-            let plane = Plane::from_vec(48, 32, (0..48 * 32).map(value).collect());
+            let value = |i: usize| 50.0 + 45.0 * ((i % width) as f32 / 7.0 + (i / width) as f32 / 5.0 + frame as f32).sin();
+            let plane = Plane::from_vec(width, height, (0..width * height).map(value).collect());
             both.iter_mut().for_each(|colorizer| colorizer.advance(&plane).unwrap());
             let [found, expected] = &both;
             let values = |colorizer: &Colorizer| -> Vec<f32> {
@@ -269,6 +274,20 @@ mod tests {
             let error = difference(&exported(&net.valid(), &config), &file);
             assert!(error <= 1e-4, "{deep_blocks} blocks: {error}");
         }
+    }
+
+    #[test]
+    fn a_network_on_the_pretrained_encoder_starts_from_its_file_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let lanes = lanes(folder.path());
+        let net = NetConfig::Lite0Unet(Lite0UNetConfig { widths: [4, 6, 8, 12], head_width: 6, frozen_stages: 3 });
+        let config = RunConfig { input_size: [64, 32], net, ..RunConfig::default() };
+        let file = trained(&config);
+        let device = Device::flex().autodiff();
+        let fresh = fresh(&config, &device);
+        let strange = difference(&exported(&fresh.valid(), &config), &file);
+        let error = difference(&exported(&load_model(fresh, &file, &config, &lanes).unwrap().valid(), &config), &file);
+        assert!(error <= 1e-4 && strange > 0.1, "{error}; {strange} of any other");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::fake_quant::{concatenation, linear, relu, relu6};
-use super::layers::{NORM_EPSILON, Stage, head, twice};
+use super::layers::{NORM_EPSILON, Stage, head, normalized, twice};
 use super::memory::{ConvGru, half_through};
 use super::{States, check_widths};
 
@@ -197,7 +197,7 @@ impl Narrow {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        relu(self.norm.forward(self.conv.forward(x)))
+        relu(normalized(&self.norm, self.conv.forward(x)))
     }
 }
 

@@ -142,6 +142,7 @@ mod tests {
 
     use super::*;
     use crate::data::lanes::LaneConfig;
+    use crate::nets::lite0_unet::Lite0UNetConfig;
     use crate::nets::recurrent_unet::RecurrentUNetConfig;
     use crate::nets::{NetConfig, test_nets};
 
@@ -229,15 +230,19 @@ mod tests {
     #[test]
     fn bfloat16_computes_nearly_what_float_does() {
         let device = [Device::flex().autodiff()];
-        let expected = step(&config(2, 1, 1), &device, &[chunk(0..2)]);
-        let found = step(&RunConfig { precision: Precision::Bfloat16, ..config(2, 1, 1) }, &device, &[chunk(0..2)]);
-        assert!(found.0 != expected.0 && (found.0 / expected.0 - 1.0).abs() < 0.01, "{}, {}", found.0, expected.0);
-        assert_eq!(found.1.len(), expected.1.len());
-        let all = |gradients: &[Vec<f32>]| gradients.concat();
-        let (found, expected) = (all(&found.1), all(&expected.1));
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-        let cosine = dot(&found, &expected) / (dot(&found, &found) * dot(&expected, &expected)).sqrt();
-        assert!(cosine > 0.99, "{cosine}");
+        let lite0 = NetConfig::Lite0Unet(Lite0UNetConfig { widths: [4, 6, 8, 12], head_width: 6, frozen_stages: 3 });
+        for net in [config(2, 1, 1).net, lite0] {
+            let config = RunConfig { net, ..config(2, 1, 1) };
+            let expected = step(&config, &device, &[chunk(0..2)]);
+            let found = step(&RunConfig { precision: Precision::Bfloat16, ..config.clone() }, &device, &[chunk(0..2)]);
+            assert!(found.0 != expected.0 && (found.0 / expected.0 - 1.0).abs() < 0.01, "{}, {}", found.0, expected.0);
+            assert_eq!(found.1.len(), expected.1.len());
+            let all = |gradients: &[Vec<f32>]| gradients.concat();
+            let (found, expected) = (all(&found.1), all(&expected.1));
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            let cosine = dot(&found, &expected) / (dot(&found, &found) * dot(&expected, &expected)).sqrt();
+            assert!(cosine > 0.99, "{:?}: {cosine}", config.net);
+        }
     }
 
     #[test]
