@@ -95,7 +95,7 @@ def refuse_what_is_not_built(config, device):
     """Ends where Burn would do other work than PyTorch does here."""
     net, loss = config.get("net", {}), config.get("loss", {})
     reasons = [key for key in ("precision", "accumulate", "output", "bins", "adversarial", "quantization") if key in config]
-    reasons += [f"loss.{key}" for key in ("regression", "feature", "warp", "agreement", "colorfulness_weight") if key in loss]
+    reasons += [f"loss.{key}" for key in ("regression", "feature", "warp", "agreement", "colorfulness_weight", "fidelity_weight") if key in loss]
     if net.get("kind") != "recurrent-unet" or not {"widths", "deep_blocks", "head_width"} <= net.keys():
         reasons.append("net: only recurrent-unet, with its three settings")
     if device.type == "cuda" and config.get("workers") != 1:

@@ -45,6 +45,7 @@ configurations! {
     rebalanced = "rebalanced": "cross_entropy" to 0.9,
     colorfulness = "colorfulness": "colorfulness" to 0.9,
     feature = "feature": "feature" to 0.97,
+    fidelity = "fidelity": "fidelity" to 1.05,
     warp_consistency = "warp-consistency": "cross_entropy" to 0.9,
     transform_invariance = "transform-invariance": "cross_entropy" to 0.9,
     noise_agreement = "noise-agreement": "cross_entropy" to 0.9,

@@ -8,6 +8,7 @@ pub mod agreement;
 pub mod color;
 pub mod colorfulness;
 pub mod features;
+pub mod fidelity;
 pub mod normals;
 pub mod prior;
 pub mod regression;
@@ -26,6 +27,7 @@ use agreement::AgreementConfig;
 use color::{ab_of_srgb, srgb_of_lab, srgb_of_uv, uv_of_srgb};
 use colorfulness::colorfulness_lack;
 use features::{FeatureConfig, FeatureNetKind};
+use fidelity::log_square_error;
 use regression::{RegressionConfig, huber, regression};
 use warp::WarpConfig;
 
@@ -47,6 +49,8 @@ pub struct LossConfig {
     pub prior_sigma: f32,
     /// Weight of what the picture lacks of the truth's colorfulness, / 100; more than the truth's is not rewarded.
     pub colorfulness_weight: f32,
+    /// Weight of the logarithm of each picture's mean square error in RGB: what PSNR is made of.
+    pub fidelity_weight: f32,
     /// A distance in the output's own units.
     pub regression: Option<RegressionConfig>,
     /// What a fixed network sees in the picture and in the truth.
@@ -67,6 +71,7 @@ impl Default for LossConfig {
             temporal_weight: 0.5,
             prior_sigma: 0.0,
             colorfulness_weight: 0.0,
+            fidelity_weight: 0.0,
             regression: None,
             feature: None,
             warp: None,
@@ -94,6 +99,7 @@ impl LossConfig {
             ("temporal_weight", self.temporal_weight),
             ("prior_sigma", self.prior_sigma),
             ("colorfulness_weight", self.colorfulness_weight),
+            ("fidelity_weight", self.fidelity_weight),
         ];
         if let Some(regression) = &self.regression {
             ensure!(regression.corner > 0.0, "loss.regression.corner is {}; it must be above 0", regression.corner);
@@ -315,6 +321,9 @@ pub fn losses(prediction: &Prediction, target: &Target, moving: Option<Tensor<4>
     }
     if config.colorfulness_weight > 0.0 {
         found.add("colorfulness", colorfulness_lack(prediction.rgb(&target.lightness), target.rgb()), config.colorfulness_weight);
+    }
+    if config.fidelity_weight > 0.0 {
+        found.add("fidelity", log_square_error(prediction.rgb(&target.lightness), target.rgb()), config.fidelity_weight);
     }
     found
 }
