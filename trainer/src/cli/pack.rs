@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use autochrome_trainer::data::pack::{PackConfig, PackInput, PackSummary, pack};
 use autochrome_trainer::data::part::{PartOf, merge};
+use autochrome_trainer::evaluate::table::counted;
 
 use super::export::size;
 use crate::terminal;
@@ -78,15 +79,15 @@ impl Merge {
 fn tell(out: &Path, summary: &PackSummary, short_side: u32) {
     summary.skipped.iter().take(20).for_each(|skipped| eprintln!("skipped {skipped}"));
     println!(
-        "{}: {} stills, {} clips, {} frames, {:.1} MB; {} items to train on, {} to validate, {} files skipped",
+        "{}: {}, {}, {}, {:.1} MB; {} to train on, {} to validate, {} skipped",
         out.display(),
-        summary.stills,
-        summary.clips,
-        summary.frames,
+        counted(summary.stills, "still"),
+        counted(summary.clips, "clip"),
+        counted(summary.frames as usize, "frame"),
         summary.bytes as f64 / 1e6,
-        summary.train_items,
+        counted(summary.train_items, "item"),
         summary.validation_items,
-        summary.skipped.len()
+        counted(summary.skipped.len(), "file")
     );
     if summary.grey > 0 {
         println!("{} grey photographs were left out", summary.grey);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
+use autochrome_trainer::evaluate::table::counted;
 use autochrome_trainer::survey::{self, Plan, pairs, results::Results, server, votes};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -69,7 +70,7 @@ impl Survey {
         // Before the page is there: a signal between the two would lose nothing, but say nothing either.
         let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for signals")?;
         let running = server::start(plan, log, self.port)?;
-        println!("{pairs_known} pairs, {before} votes so far in {}", out.display());
+        println!("{}, {} so far in {}", counted(pairs_known, "pair"), counted(before, "vote"), out.display());
         println!("http://{}/   (Ctrl-C ends the survey)", running.address());
         signals.forever().next();
         let (votes, _) = votes::read(&out)?;
@@ -89,6 +90,6 @@ fn two_names(text: &str) -> Result<[String; 2], String> {
 
 fn tell_damaged(lines: usize) {
     if lines > 0 {
-        eprintln!("{lines} damaged lines of the votes are passed over");
+        eprintln!("passed over in the votes: {}", counted(lines, "damaged line"));
     }
 }

@@ -379,7 +379,7 @@ pub fn json_lines(comparison: &Comparison) -> serde_json::Result<String> {
 }
 
 /// A number and its noun.
-pub(crate) fn counted(count: usize, what: &str) -> String {
+pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -17,15 +17,31 @@ const BOTTOM: f64 = 46.0;
 /// Distinct on light and on dark paper.
 const COLORS: [&str; 8] = ["#d9541e", "#2f86d6", "#1f9a6c", "#a06cc4", "#b8860b", "#c2457a", "#5b8f95", "#8a8a3a"];
 
+/// What stands at a curve's points, around (0, 0): each shape goes through all colors before the next begins.
+const MARKS: [&str; 6] = [
+    "M-5 0A5 5 0 1 1 5 0A5 5 0 1 1-5 0Z",
+    "M-4.5-4.5H4.5V4.5H-4.5Z",
+    "M0-6L5.5 4.5H-5.5Z",
+    "M0-6.5L6.5 0L0 6.5L-6.5 0Z",
+    "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
+    "M0 6L5.5-4.5H-5.5Z",
+];
+
 /// One row's way over the temperatures, or its single point.
 struct Curve<'a> {
     row: &'a Row,
     /// Temperature, colorfulness in percent of the truth's, gain in dB.
     points: Vec<(Option<f32>, f64, f64)>,
     color: &'static str,
+    mark: &'static str,
 }
 
 impl Curve<'_> {
+    /// The mark at a place of the picture, with what stands in it.
+    fn mark(&self, x: f64, y: f64, within: &str) -> String {
+        format!("<path transform=\"translate({x:.1} {y:.1})\" d=\"{}\" fill=\"{}\">{within}</path>", self.mark, self.color)
+    }
+
     fn dashes(&self) -> &'static str {
         if self.row.kind == Kind::Int8 { " stroke-dasharray=\"6 4\"" } else { "" }
     }
@@ -34,6 +50,11 @@ impl Curve<'_> {
 /// A file's name without what tells float from int8, so that both have one color.
 fn family(name: &str) -> &str {
     ["-float", "-int8"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+}
+
+/// The color and the mark of the family `index`.
+fn look(index: usize) -> (&'static str, &'static str) {
+    (COLORS[index % COLORS.len()], MARKS[index / COLORS.len() % MARKS.len()])
 }
 
 fn curves(rows: &[Row]) -> Vec<Curve<'_>> {
@@ -56,7 +77,8 @@ fn curves(rows: &[Row]) -> Vec<Curve<'_>> {
         }
         points.retain(|(_, x, y)| x.is_finite() && y.is_finite());
         if !points.is_empty() {
-            curves.push(Curve { row, points, color: COLORS[index % COLORS.len()] });
+            let (color, mark) = look(index);
+            curves.push(Curve { row, points, color, mark });
         }
     }
     curves
@@ -108,14 +130,8 @@ pub(super) fn trade_off(rows: &[Row]) -> Option<String> {
         );
         for (temperature, share, gain) in &curve.points {
             let at = temperature.map_or(String::new(), |t| format!(", T {t}"));
-            let _ = writeln!(
-                svg,
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\" fill=\"{}\"><title>{}{at}: {gain:+.2} dB, {share:.0} %</title></circle>",
-                x(*share),
-                y(*gain),
-                curve.color,
-                escaped(&curve.row.name)
-            );
+            let title = format!("<title>{}{at}: {gain:+.2} dB, {share:.0} %</title>", escaped(&curve.row.name));
+            let _ = writeln!(svg, "{}", curve.mark(x(*share), y(*gain), &title));
         }
     }
     // The temperatures at the ends of one curve tell those of the others, which bend alike.
@@ -136,9 +152,10 @@ pub(super) fn trade_off(rows: &[Row]) -> Option<String> {
     for curve in &curves {
         let _ = writeln!(
             svg,
-            "<li><svg viewBox=\"0 0 28 10\" aria-hidden=\"true\"><path d=\"M0 5H28\" stroke=\"{}\" stroke-width=\"3\"{}/></svg>{}</li>",
+            "<li><svg viewBox=\"0 0 28 14\" aria-hidden=\"true\"><path d=\"M0 7H28\" stroke=\"{}\" stroke-width=\"2\"{}/>{}</svg>{}</li>",
             curve.color,
             curve.dashes(),
+            curve.mark(14.0, 7.0, ""),
             escaped(&curve.row.name)
         );
     }
@@ -160,5 +177,11 @@ mod tests {
     fn float_and_int8_of_one_network_share_a_color() {
         assert_eq!(family("small-48x32-int8"), family("small-48x32-float"));
         assert_ne!(family("welsh"), family("mean-std"));
+    }
+
+    #[test]
+    fn as_many_rows_as_the_workshop_has_methods_are_told_apart() {
+        let looks: std::collections::BTreeSet<_> = (0..48).map(look).collect();
+        assert_eq!(looks.len(), 48);
     }
 }
