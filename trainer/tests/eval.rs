@@ -77,6 +77,26 @@ fn a_measured_picture_gives_no_colors_and_a_page_that_cannot_be_written_loses_no
 }
 
 #[test]
+fn classes_are_not_taken_for_clips_where_it_is_said_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path());
+    let classes = folder.path().join("classes");
+    std::fs::create_dir(&classes).unwrap();
+    std::fs::rename(folder.path().join("photos"), classes.join("fens")).unwrap();
+    let conditions = |data: &Path| {
+        let output = eval(data).args(["--stills-only", "--json"]).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        let first = String::from_utf8_lossy(&output.stdout).lines().next().unwrap().to_owned();
+        serde_json::from_str::<serde_json::Value>(&first).unwrap()["conditions"].clone()
+    };
+    let named = format!("imagenet:{}", classes.display());
+    let found = conditions(Path::new(&named));
+    assert_eq!((&found["set"], &found["stills"], &found["clips"]), (&"classes".into(), &2.into(), &0.into()));
+    // Without a kind, a folder of folders is clips.
+    assert_eq!(conditions(&classes)["stills"], 1);
+}
+
+#[test]
 fn what_cannot_be_measured_is_said_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let photos = pictures(folder.path());

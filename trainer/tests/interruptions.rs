@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use autochrome_trainer::data::split::{Split, split_of};
 use autochrome_trainer::train::{self, EvaluationMetrics, StepMetrics, Watcher};
 use autochrome_trainer::{checkpoint, config::RunConfig};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -271,6 +272,69 @@ fn a_run_without_progress_ends_early_and_its_best_stays() {
     assert!(said.contains("ended early at step 4"), "{said}");
     let said = ended_well(trainer().arg("watch").arg(&run));
     assert!(said.contains("step 4 of 50") && said.contains("newest checkpoint: step 4"), "{said}");
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_pictures_wherever_they_are() {
+    let weighed = [("steps = 60", "steps = 2"), ("height = 32", "height = 32\n[data.source_weights]\nphotoz = 2.0")];
+    let (folder, pack) = prepared(&weighed);
+    let run = folder.path().join("run");
+    let mut train = trainer();
+    train.arg("train").arg(folder.path().join("small.toml")).arg("--data").arg(&pack).arg("--run").arg(&run);
+    let said = ended_well(&mut train);
+    assert!(said.contains("photoz"), "a misspelt weight is not told: {said}");
+    let moved = folder.path().join("moved");
+    fs::rename(&pack, &moved).unwrap();
+    assert!(failed(trainer().arg("resume").arg(&run)).contains("pack"));
+    ended_well(trainer().arg("resume").arg(&run).arg("--data").arg(&moved));
+    // From now on it is known where they are.
+    ended_well(trainer().arg("resume").arg(&run));
+
+    let photos = folder.path().join("photos");
+    let lost = fs::read_dir(&photos).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(lost).unwrap();
+    let other = folder.path().join("other");
+    ended_well(trainer().arg("pack").arg(&photos).arg("--out").arg(&other).args(["--short-side", "48"]));
+    let said = failed(trainer().arg("resume").arg(&run).arg("--data").arg(&other));
+    assert!(said.contains("another packed set") && said.contains("--start-from"), "{said}");
+    ended_well(trainer().arg("resume").arg(&run));
+}
+
+#[test]
+fn a_set_without_anything_to_validate_on_is_refused_at_the_beginning_and_clips_alone_will_do() {
+    let (folder, _) = prepared(&[("steps = 60", "steps = 2")]);
+    let photos = folder.path().join("photos");
+    // Clips of three frames: the photographs' names decide of the split.
+    let clips = folder.path().join("clips");
+    for photo in fs::read_dir(&photos).unwrap().map(|entry| entry.unwrap().path()) {
+        let clip = clips.join(photo.file_name().unwrap());
+        fs::create_dir_all(&clip).unwrap();
+        for frame in 0..3 {
+            fs::copy(&photo, clip.join(format!("{frame}.png"))).unwrap();
+        }
+        if split_of(photo.file_name().unwrap().to_str().unwrap()) == Split::Validation {
+            fs::remove_file(photo).unwrap();
+        }
+    }
+    let config = folder.path().join("small.toml");
+    let packed = |kind: &str, from: &Path| {
+        let out = folder.path().join(format!("packed-{kind}"));
+        let input = format!("{kind}:{}", from.display());
+        ended_well(trainer().arg("pack").arg(input).arg("--out").arg(&out).args(["--short-side", "48"]));
+        out
+    };
+    let run = folder.path().join("run");
+    let training_only = packed("stills", &photos);
+    let (mut training, mut trying) = (trainer(), trainer());
+    training.arg("train").arg("--run").arg(&run);
+    trying.args(["dry-run", "--steps", "2"]);
+    for command in [&mut training, &mut trying] {
+        let said = failed(command.arg(&config).arg("--data").arg(&training_only));
+        assert!(said.contains("nothing in its validation split"), "{said}");
+    }
+    assert!(!run.exists(), "a run that cannot be measured was begun");
+    ended_well(trainer().arg("train").arg(&config).arg("--data").arg(packed("clips", &clips)).arg("--run").arg(&run));
+    assert!(fs::read_to_string(run.join("metrics.jsonl")).unwrap().contains("validation_loss"));
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use autochrome_trainer::config::RunConfig;
 use autochrome_trainer::train::dry_run::dry_run;
 
 use super::device::Devices;
+use super::train::Changes;
 
 /// Tries a configuration without leaving anything behind: a few steps, their time and memory, a checkpoint, the exported file against Burn.
 #[derive(clap::Args)]
@@ -17,13 +17,15 @@ pub(crate) struct DryRun {
     #[arg(long)]
     data: PathBuf,
     #[command(flatten)]
+    changes: Changes,
+    #[command(flatten)]
     devices: Devices,
 }
 
 impl DryRun {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { config, data, devices } = self;
-        let found = dry_run(&RunConfig::read(&config)?, &data, &devices.open()?)?;
+        let Self { config, data, changes, devices } = self;
+        let found = dry_run(&changes.read(&config)?, &data, &devices.open()?)?;
         println!("{}", found.summary());
         ensure!(found.export.is_err() || found.agrees(), "the exported file does not do what the network does");
         Ok(())

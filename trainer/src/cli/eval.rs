@@ -21,7 +21,8 @@ pub(crate) struct Eval {
     /// ONNX files, or folders of runs.
     #[arg(required = true)]
     models: Vec<PathBuf>,
-    /// The packed set; or a folder of photographs, a folder of clip folders or a video file, which is packed for this once.
+    /// The packed set; or a folder of photographs, a folder of clip folders, a video file, or `KIND:PATH` as `pack` takes it, which is packed for
+    /// this once.
     #[arg(long)]
     data: PathBuf,
     /// Which part of a packed set. All of a plain folder is measured.
@@ -163,13 +164,15 @@ struct Opened {
 
 impl Opened {
     fn open(data: &Path) -> anyhow::Result<Self> {
-        if data.join(MANIFEST_NAME).exists() || !data.exists() {
+        let text = data.to_string_lossy();
+        if data.join(MANIFEST_NAME).exists() || !(data.exists() || text.contains(':')) {
             return Ok(Self { set: PackedSet::open(data)?, temporary: None });
         }
         let what = || format!("evaluate on {}, which is no packed set", data.display());
         let folder = tempfile::tempdir().context("make a folder to pack into")?;
         let out = folder.path().join("packed");
-        let config = PackConfig { inputs: vec![PackInput::detect(data).with_context(what)?], out: out.clone(), ..PackConfig::default() };
+        let input = if data.exists() { PackInput::detect(data) } else { PackInput::parse(&text) };
+        let config = PackConfig { inputs: vec![input.with_context(what)?], out: out.clone(), ..PackConfig::default() };
         let mut bar = Bar::new("packed");
         let summary = pack(&config, &mut |done, total| bar.at(done as u64, total as u64, "")).with_context(what)?;
         bar.end();

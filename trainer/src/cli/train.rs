@@ -1,6 +1,6 @@
 //! `train` and `resume`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,6 +10,39 @@ use autochrome_trainer::train;
 
 use super::device::Devices;
 use crate::terminal;
+
+/// What the command line changes in a configuration.
+#[derive(clap::Args)]
+pub(crate) struct Changes {
+    /// A file with another network and input size, in place of the configuration's.
+    #[arg(long)]
+    size: Option<PathBuf>,
+    /// Steps, in place of the configuration's.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// A checkpoint or a float ONNX file whose weights to start from, in place of the configuration's.
+    #[arg(long)]
+    start_from: Option<PathBuf>,
+    /// A pretrained encoder's weights (see `convert-encoder`), in place of the configuration's.
+    #[arg(long)]
+    encoder_weights: Option<PathBuf>,
+}
+
+impl Changes {
+    /// The configuration in `file` with these changes.
+    pub(crate) fn read(self, file: &Path) -> anyhow::Result<RunConfig> {
+        let Self { size, steps, start_from, encoder_weights } = self;
+        let mut config = RunConfig::read(file)?;
+        if let Some(file) = size {
+            SizeConfig::read(&file)?.apply(&mut config);
+            config.check().with_context(|| format!("the size {}", file.display()))?;
+        }
+        config.steps = steps.unwrap_or(config.steps);
+        config.start_from = start_from.or(config.start_from);
+        config.encoder_weights = encoder_weights.or(config.encoder_weights);
+        Ok(config)
+    }
+}
 
 /// Trains a network from the beginning, or from another run's weights.
 #[derive(clap::Args)]
@@ -22,33 +55,16 @@ pub(crate) struct Train {
     /// The new run's folder.
     #[arg(long)]
     run: PathBuf,
-    /// A file with another network and input size, in place of the configuration's.
-    #[arg(long)]
-    size: Option<PathBuf>,
+    #[command(flatten)]
+    changes: Changes,
     #[command(flatten)]
     devices: Devices,
-    /// Steps, in place of the configuration's.
-    #[arg(long)]
-    steps: Option<u64>,
-    /// A checkpoint or a float ONNX file whose weights to start from, in place of the configuration's.
-    #[arg(long)]
-    start_from: Option<PathBuf>,
-    /// A pretrained encoder's weights (see `convert-encoder`), in place of the configuration's.
-    #[arg(long)]
-    encoder_weights: Option<PathBuf>,
 }
 
 impl Train {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { config, data, run, size, devices, steps, start_from, encoder_weights } = self;
-        let mut config = RunConfig::read(&config)?;
-        if let Some(file) = size {
-            SizeConfig::read(&file)?.apply(&mut config);
-            config.check().with_context(|| format!("the size {}", file.display()))?;
-        }
-        config.steps = steps.unwrap_or(config.steps);
-        config.start_from = start_from.or(config.start_from);
-        config.encoder_weights = encoder_weights.or(config.encoder_weights);
+        let Self { config, data, run, changes, devices } = self;
+        let config = changes.read(&config)?;
         let mut watcher = terminal::Terminal::new();
         train::start(&run, &config, &data, &devices.open()?, &*stop_on_signals()?, &mut watcher)
     }

@@ -194,6 +194,14 @@ impl PackedSet {
         &self.maps[item.shard][item.offset as usize..][..item.frame_bytes() * item.frames as usize]
     }
 
+    /// SHA-256 of the manifest, which has those of all shards: the same for the same pictures packed alike, wherever they are.
+    ///
+    /// # Panics
+    /// Never; a manifest is plain data.
+    pub fn hash(&self) -> String {
+        hex(&Sha256::digest(serde_json::to_vec(&self.manifest).expect("plain data")))
+    }
+
     /// The manifest as it was read.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

@@ -73,6 +73,8 @@ impl Budget {
         if let Some(adversarial) = trial.adversarial.as_mut().filter(|adversarial| adversarial.generator_steps < config.steps) {
             // The phase in which both learn costs most; the others are shorter.
             (adversarial.generator_steps, adversarial.critic_steps) = (0, 0);
+            // With a threshold the generator would wait for the trial's critic, which is new and good at nothing.
+            adversarial.generator_threshold = None;
         }
         let stop = AtomicBool::new(false);
         let mut watcher = Trial { stop: &stop, budget: self, steps: 0, spent_s: 0.0 };

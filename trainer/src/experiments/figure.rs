@@ -4,14 +4,18 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context;
-use autochrome_model::Colorizer;
+use autochrome_model::{Colorizer, Decode};
+use image::RgbImage;
 
 use super::{Entry, Over, Plan, Setting};
 use crate::checkpoint::write_atomically;
 use crate::data::shard::PackedSet;
 use crate::data::split::Split;
+use crate::decodes;
 use crate::evaluate::{self, Contestant, Exhibits, Kind, Share};
 use crate::export;
+use crate::figure::pictures::write_png;
+use crate::figure::strip;
 use crate::plot::{Chart, Series};
 
 /// The temperatures of the trade-off, from nearly the mode to the mean.
@@ -20,6 +24,8 @@ const TEMPERATURES: [f32; 6] = [0.1, 0.25, 0.38, 0.6, 0.8, 1.0];
 const STILLS: usize = 40;
 /// Pictures shown.
 const SHOWN: usize = 8;
+/// How tall the pictures of a temperature strip are.
+const STRIP_HEIGHT: u32 = 112;
 /// Points of a loss curve over steps, at most: each is the mean of so many lines of the log as that takes.
 const POINTS: usize = 60;
 /// Of the lines of a range test, the share on either side of a point that it is the median of: neighboring steps see other pictures, which moves the
@@ -60,14 +66,47 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &PackedSet, setting: &Se
         "# {}\n\n{spent}| | steps | last training loss | validation loss |{more}\n| --- | --- | --- | --- |{rule}\n{rows}\n![losses](losses.svg)\n",
         plan.question
     );
+    if entries.windows(2).any(|pair| minimized(&pair[0]) != minimized(&pair[1])) {
+        page += "\nThe entries minimize different sums: each loss can be compared with itself only.\n";
+    }
     if !range_test {
-        page += &measured(entries, set, setting)?;
+        page += &measured(plan, entries, set, setting)?;
+    }
+    Ok(page)
+}
+
+/// What decides the meaning of an entry's loss.
+fn minimized(entry: &Entry) -> impl PartialEq + '_ {
+    let config = &entry.config;
+    (&config.loss, &config.adversarial, &config.bins, config.output)
+}
+
+/// A strip for each entry with bins: grey | the mode | the temperatures | truth, a picture a row; the page's part about them.
+fn strips(entries: &[Entry], shown: &Exhibits<'_>, out: &Path) -> anyhow::Result<String> {
+    let decodes: Vec<Decode> = std::iter::once(Decode::Argmax).chain(decodes::annealed(&TEMPERATURES)).collect();
+    let columns: Vec<String> = decodes.iter().map(|&decode| decodes::caption(decode)).collect();
+    let mut page = format!("\nThe same networks' output decoded as grey | {} | truth.\n", columns.join(" | "));
+    for entry in entries {
+        let colorizer = Colorizer::from_proto(&entry.label, &export::float_of_run(&out.join(entry.folder()))?)?;
+        if !decodes::has_bins(&colorizer) {
+            continue;
+        }
+        let mut painter = [decodes::painter(colorizer)];
+        let mut rows = Vec::new();
+        for item in shown.some_stills(SHOWN) {
+            let (set, width, height) = (shown.set(), item.width, item.height);
+            let picture = RgbImage::from_raw(width, height, set.frame(item, 0).to_vec()).context("a picture of a packed set")?;
+            rows.push(decodes::row(&mut painter, &picture, &decodes)?);
+        }
+        let name = format!("temperatures-{}.png", entry.folder());
+        write_png(&out.join(&name), &strip(&rows, STRIP_HEIGHT)?)?;
+        let _ = write!(page, "\n{}:\n\n![{}]({name})\n", entry.label, entry.label);
     }
     Ok(page)
 }
 
 /// Measures the runs as `eval` does; the trade-off, the pictures, and the page's part about them.
-fn measured(entries: &[Entry], set: &PackedSet, setting: &Setting) -> anyhow::Result<String> {
+fn measured(plan: &Plan, entries: &[Entry], set: &PackedSet, setting: &Setting) -> anyhow::Result<String> {
     let out = &setting.out;
     let exhibits = Exhibits::choose(set, Share::Of(Split::Validation), STILLS)?;
     let mut contestants = vec![Contestant::grey()];
@@ -100,10 +139,11 @@ fn measured(entries: &[Entry], set: &PackedSet, setting: &Setting) -> anyhow::Re
     }
     evaluate::sample_grid(models, shown, SHOWN.min(shown.stills().len()), &out.join("pictures.png"))?;
     let order: Vec<&str> = entries.iter().map(|entry| entry.label.as_str()).collect();
+    let strips = if plan.temperature_strips { strips(entries, shown, out)? } else { String::new() };
     Ok(format!(
         "\nMeasured as exported float files on {}, from a zero state, and on {} with the state carried, each at its default \
          temperature. `eval --report` says what each figure means.\n\n{}\n![trade-off](trade-off.svg)\n\nFrom left to right: grey | {} | truth, twice in a \
-         row.\n\n![pictures](pictures.png)\n",
+         row.\n\n![pictures](pictures.png)\n{strips}",
         evaluate::table::counted(found.conditions.stills, "validation still"),
         evaluate::table::counted(found.conditions.clips, "clip"),
         evaluate::table::markdown(&found),

@@ -37,6 +37,9 @@ pub struct Plan {
     /// Train and validate on one and the same picture.
     #[serde(default)]
     pub single_picture: bool,
+    /// Also a strip for each run: its pictures decoded at every temperature.
+    #[serde(default)]
+    pub temperature_strips: bool,
     /// The runs.
     pub entry: Vec<EntryPlan>,
 }

@@ -13,7 +13,7 @@ use burn::tensor::Device;
 use super::average::{average_decay, averaged};
 use super::gradients::{Share, clip_gradients, is_finite};
 use super::passes::Passes;
-use super::{QuantizationConfig, begin, class_weights, count_prior, describe, fresh, quantization};
+use super::{QuantizationConfig, begin, class_weights, count_prior, describe, fresh, quantization, validation_lanes};
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::data::lanes::Lanes;
@@ -73,6 +73,8 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
     let device = devices.first().context("training needs a device")?;
     config.check()?;
     let set = Arc::new(PackedSet::open(pack)?);
+    validation_lanes(&set, config)?;
+    let parity_frames = export::sequence(&set, Split::Validation, config, PARITY_FRAMES)?;
     let lanes = Lanes::new(set.clone(), Split::Train, config.data.clone())?;
     let centers = config.centers()?;
     let class_weights = class_weights(&count_prior(&lanes, config)?, config)?;
@@ -120,7 +122,7 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
     let saved = checkpoint::save(folder.path(), &progress, 1)?;
     let took = saving.elapsed();
     checkpoint::restore(&saved, fresh(config, device)?, device).context("restore the checkpoint")?;
-    let export = exported(config, &set, &progress.average.valid(), folder.path()).map_err(|error| format!("{error:#}"));
+    let export = exported(config, &parity_frames, &progress.average.valid(), folder.path()).map_err(|error| format!("{error:#}"));
     black_box(&progress);
     Ok(DryRun {
         data: describe(&set),
@@ -141,14 +143,14 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
     })
 }
 
-/// Writes the float file of `net` to `folder` and compares Tract on it with Burn.
-fn exported(config: &RunConfig, set: &Arc<PackedSet>, net: &crate::nets::Network, folder: &Path) -> anyhow::Result<verify::Parity> {
+/// Writes the float file of `net` to `folder` and compares Tract on it with Burn over `frames`.
+fn exported(config: &RunConfig, frames: &[Vec<f32>], net: &crate::nets::Network, folder: &Path) -> anyhow::Result<verify::Parity> {
     let provenance = Provenance { training: "a dry run".into(), license: "none".into() };
     let model = export::float_model(net, config, &provenance)?;
     let file = folder.join("float.onnx");
     checkpoint::write_atomically(&file, &prost::Message::encode_to_vec(&model))?;
     Colorizer::load(&file)?;
-    verify::against_burn(net, config, &model, &export::sequence(set, Split::Validation, config, PARITY_FRAMES)?)
+    verify::against_burn(net, config, &model, frames)
 }
 
 impl DryRun {

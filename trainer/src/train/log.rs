@@ -19,7 +19,7 @@ pub struct StepMetrics {
     pub step: u64,
     /// Means over the steps of this line.
     pub loss: f32,
-    /// The losses' parts before weighting, by name.
+    /// The losses' parts before weighting, by name; each the mean over those of the steps in which it was there.
     #[serde(flatten)]
     pub parts: BTreeMap<&'static str, f32>,
     /// The gradient's global norm before clipping, at the last step.
@@ -30,7 +30,8 @@ pub struct StepMetrics {
     pub frames_per_s: f64,
     /// Processor time of a step, all threads with the loader's, seconds; as `frames_per_s`.
     pub processor_s: f64,
-    /// Share of the time in which the device had nothing to do because no data was ready, 0 to 1; of the time that `frames_per_s` counts.
+    /// Share of the time that the loop waited for chunks from the loader, 0 to 1; of the time that `frames_per_s` counts. That a worker encodes
+    /// the colors of a chunk and brings it to its device is part of the step.
     pub waited_share: f64,
     /// Frames a step.
     #[serde(skip)]
@@ -97,6 +98,8 @@ impl Log {
 #[derive(Default)]
 pub(super) struct Window {
     sums: Values,
+    /// In how many steps each part was there.
+    counts: BTreeMap<&'static str, usize>,
     steps: usize,
     frames: usize,
     /// For data.
@@ -149,6 +152,9 @@ impl Window {
     /// Adds a step, before which the loop has `waited` for its data.
     pub(super) fn add(&mut self, values: &Values, frames: usize, waited: Duration) {
         self.sums.add(values, 1.0);
+        for name in values.parts.keys() {
+            *self.counts.entry(name).or_default() += 1;
+        }
         self.steps += 1;
         self.frames += frames;
         self.waited += waited;
@@ -166,12 +172,10 @@ impl Window {
     /// The means, and a new window.
     pub(super) fn take(&mut self, step: u64, gradient_norm: f32, learning_rate: f64) -> StepMetrics {
         let steps = self.steps.max(1);
-        let mut means = Values::default();
-        means.add(&self.sums, 1.0 / steps as f32);
         let metrics = StepMetrics {
             step,
-            loss: means.loss,
-            parts: means.parts,
+            loss: self.sums.loss / steps as f32,
+            parts: self.sums.parts.iter().map(|(name, sum)| (*name, sum / self.counts[name] as f32)).collect(),
             gradient_norm,
             learning_rate,
             frames_per_s: self.frames as f64 / self.spent.wall_s,
@@ -200,4 +204,23 @@ pub(super) fn keep_lines_up_to(log: &Path, step: u64) -> anyhow::Result<()> {
     let step_of = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v["step"].as_u64());
     let kept: String = text.lines().filter(|line| step_of(line).is_some_and(|s| s <= step)).map(|line| format!("{line}\n")).collect();
     checkpoint::write_atomically(log, kept.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_is_not_in_every_step_is_the_mean_over_those_where_it_is() {
+        let mut window = Window::default();
+        for step in 0..4 {
+            let mut values = Values { loss: 2.0, parts: BTreeMap::from([("mean", 1.0)]) };
+            if step == 3 {
+                values.parts.insert("adversarial", 0.7);
+            }
+            window.add(&values, 8, Duration::ZERO);
+        }
+        let metrics = window.take(4, 1.0, 1e-3);
+        assert_eq!((metrics.loss, &metrics.parts), (2.0, &BTreeMap::from([("adversarial", 0.7), ("mean", 1.0)])));
+    }
 }

@@ -34,7 +34,7 @@ use crate::checkpoint::{self, Position, Progress};
 use crate::config::RunConfig;
 use crate::data::lanes::{LaneConfig, Lanes};
 use crate::data::prefetch::Prefetch;
-use crate::data::shard::PackedSet;
+use crate::data::shard::{ItemKind, PackedSet};
 use crate::data::split::Split;
 use crate::losses::prior::smoothed;
 use crate::losses::{Prediction, center_tensor, losses};
@@ -60,6 +60,8 @@ const CHUNKS_AHEAD: usize = 4;
 const VALIDATION_CHUNKS: u64 = 8;
 /// The setting to lower where the network diverges.
 const RATE: &str = "schedule.peak";
+/// In a run's folder: what tells its packed set from others.
+const DATA_HASH: &str = "data.sha256";
 /// The same where its critic does.
 const CRITIC_RATE: &str = "adversarial.learning_rate";
 
@@ -93,7 +95,9 @@ pub fn start(
     let device = devices.first().context("training needs a device")?;
     ensure!(!config_file(run).exists(), "{} holds a run already; resume it, or choose another folder", run.display());
     config.check()?;
+    let config = &in_its_place(config)?;
     let set = Arc::new(PackedSet::open(pack)?);
+    validation_lanes(&set, config)?;
     let progress = begin(config, &set, device)?;
     quantization::check(&progress.net, config)?;
     if let Some(file) = &config.encoder_weights {
@@ -105,10 +109,14 @@ pub fn start(
     watcher.say(&format!("{} weights, {}", progress.net.num_params(), describe(&set)));
     let _claim = Claim::take(run)?;
     let lanes = Lanes::new(set.clone(), Split::Train, config.data.clone())?;
+    let unused = lanes.unused_weights();
+    if !unused.is_empty() {
+        watcher.say(&format!("data.source_weights names what the packed set has not: {}", unused.join(", ")));
+    }
     let prior = count_prior(&lanes, config)?;
     checkpoint::write_atomically(&run.join("prior.json"), &serde_json::to_vec(&prior)?)?;
-    let pack = fs::canonicalize(pack).with_context(|| format!("find {}", pack.display()))?;
-    checkpoint::write_atomically(&run.join("data.txt"), pack.display().to_string().as_bytes())?;
+    remember_data(run, pack)?;
+    checkpoint::write_atomically(&run.join(DATA_HASH), set.hash().as_bytes())?;
     // Last: a folder with a configuration is a run that can be resumed.
     checkpoint::save(&checkpoints(run), &progress, config.keep)?;
     checkpoint::write_atomically(&config_file(run), toml::to_string_pretty(config)?.as_bytes())?;
@@ -118,7 +126,7 @@ pub fn start(
 /// Resumes the run in `run` from its newest whole checkpoint, on the data it was started with or on `pack`.
 ///
 /// # Errors
-/// If there is no run, no whole checkpoint, or no data.
+/// If there is no run, no whole checkpoint, or no data, or if the packed set is another one than the run was started with.
 pub fn resume(run: &Path, pack: Option<&Path>, devices: &[Device], stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
     let device = devices.first().context("training needs a device")?;
     let config = RunConfig::read(&config_file(run))?;
@@ -127,8 +135,13 @@ pub fn resume(run: &Path, pack: Option<&Path>, devices: &[Device], stop: &Atomic
     let text = |name: &str| fs::read_to_string(run.join(name)).with_context(|| format!("read {}", run.join(name).display()));
     let prior: Vec<f32> =
         serde_json::from_str(&text("prior.json")?).with_context(|| format!("read {}", run.join("prior.json").display()))?;
+    let moved = pack.is_some();
     let pack = pack.map_or_else(|| data_of(run), |pack| Ok(pack.to_owned()))?;
     let set = Arc::new(PackedSet::open(&pack)?);
+    ensure_same_data(run, &set)?;
+    if moved {
+        remember_data(run, &pack)?;
+    }
     let lanes = Lanes::new(set.clone(), Split::Train, config.data.clone())?;
     fresh(&config, device)?;
     let (progress, damaged) =
@@ -137,6 +150,41 @@ pub fn resume(run: &Path, pack: Option<&Path>, devices: &[Device], stop: &Atomic
     watcher.say(&format!("resuming at step {}", progress.position.step));
     keep_lines_up_to(&run.join("metrics.jsonl"), progress.position.step)?;
     go_on(run, &config, lanes, &set, &prior, progress, devices, stop, watcher)
+}
+
+/// Writes where the data is, as whoever looks from another folder finds it.
+fn remember_data(run: &Path, pack: &Path) -> anyhow::Result<()> {
+    let pack = fs::canonicalize(pack).with_context(|| format!("find {}", pack.display()))?;
+    checkpoint::write_atomically(&run.join("data.txt"), pack.display().to_string().as_bytes())
+}
+
+/// Fails where `set` has other pictures than those that the run in the folder `run` was started with: it would go on with something else than what it
+/// stands for. Runs from before this was written down are believed.
+fn ensure_same_data(run: &Path, set: &PackedSet) -> anyhow::Result<()> {
+    let file = run.join(DATA_HASH);
+    if !file.exists() {
+        return Ok(());
+    }
+    let known = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let found = set.hash();
+    ensure!(
+        known == found,
+        "{} was started with another packed set than {} is now (SHA-256 of its manifest {found}, not {known}): resume with the same pictures, or start a new run \
+         from this one's weights (--start-from {})",
+        run.display(),
+        set.folder().display(),
+        checkpoints(run).display()
+    );
+    Ok(())
+}
+
+/// `config`, with the files that a resumed run reads again named so that they are found from any folder.
+fn in_its_place(config: &RunConfig) -> anyhow::Result<RunConfig> {
+    let mut config = config.clone();
+    if let Some(file) = config.loss.feature.as_mut().and_then(|feature| feature.weights.as_mut()) {
+        *file = fs::canonicalize(&file).with_context(|| format!("find loss.feature.weights {}", file.display()))?;
+    }
+    Ok(config)
 }
 
 /// The packed set that a run was started with.
@@ -360,6 +408,26 @@ fn diverged(run: &Path, step: u64, what: &str, rate: &str) -> anyhow::Error {
     anyhow::anyhow!("step {step}: {what}; {newest}: lower {rate} in {}, and resume", config_file(run).display())
 }
 
+/// Single validation frames without augmentation: of stills, or of clips where there are no stills.
+///
+/// # Errors
+/// If the validation split is empty.
+fn validation_lanes(set: &Arc<PackedSet>, config: &RunConfig) -> anyhow::Result<Lanes> {
+    let items = set.items(Split::Validation);
+    ensure!(
+        !items.is_empty(),
+        "the packed set {} has nothing in its validation split, on which a run is measured; about 5 % of all files belong to it, by their names: \
+         pack more photographs or clips",
+        set.folder().display()
+    );
+    let clip_share = if items.iter().any(|item| item.kind == ItemKind::Still) { 0.0 } else { 1.0 };
+    Lanes::new(
+        set.clone(),
+        Split::Validation,
+        LaneConfig { chunk_frames: 1, chunks_per_item: 1, clip_share, flow: false, ..config.data.validation() },
+    )
+}
+
 fn validation_loss(
     net: &Network,
     set: &Arc<PackedSet>,
@@ -368,9 +436,8 @@ fn validation_loss(
     class_weights: &[f32],
     device: &Device,
 ) -> anyhow::Result<f32> {
-    let data = LaneConfig { chunk_frames: 1, chunks_per_item: 1, clip_share: 0.0, flow: false, ..config.data.validation() };
-    let lanes = Lanes::new(set.clone(), Split::Validation, data.clone())?;
-    let config = RunConfig { data, ..config.clone() };
+    let lanes = validation_lanes(set, config)?;
+    let config = RunConfig { data: lanes.config().clone(), ..config.clone() };
     let center_values = center_tensor(centers, device);
     let mut sum = 0.0;
     for number in 0..VALIDATION_CHUNKS {

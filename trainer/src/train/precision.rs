@@ -1,7 +1,7 @@
 //! Mixed precision: convolutions and what lies between them in bfloat16, everything that sums up or is kept in float.
 //!
-//! The weights, the optimizer, normalizations, losses and carried states stay in float; a pass works on a copy of the weights in bfloat16, whose
-//! gradients are widened again. bfloat16 has float's exponents, so losses need no scaling.
+//! The weights, the optimizer, normalizations and losses stay in float; a pass works on copies of the weights and of the carried states in bfloat16, and
+//! the gradients and states that come of it are widened again. bfloat16 has float's exponents, so losses need no scaling.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
