@@ -370,7 +370,7 @@ mod tests {
                 count += 1;
             }
         }
-        assert_eq!(count, 2 + 5);
+        assert_eq!(count, 2 + 9);
     }
 
     #[test]
