@@ -6,7 +6,7 @@ use serde::Serialize;
 /// A change of one setting, on its way to the color thread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Command {
-    /// The factor on the chroma: 0 gives grey, 1 what the model says.
+    /// The factor on the chroma: 0 gives grey, 1 what the network says.
     Saturation(f32),
     /// The turn of every hue, in degrees.
     Hue(f32),
