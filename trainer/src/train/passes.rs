@@ -184,8 +184,9 @@ mod tests {
         test_nets::settled(&config.net, config.outputs().unwrap(), 3).train().fork(&Device::flex().autodiff()).map(&mut Still)
     }
 
-    /// The loss and all gradients of a step over `chunks`.
-    fn step(config: &RunConfig, devices: &[Device], chunks: &[Chunk]) -> (f32, Vec<Vec<f32>>) {
+    /// The loss and all gradients of a step of `net` over `chunks`. Steps that are compared take the same network: all tests of a process draw from one
+    /// source, so that a second one of the same seed may be another.
+    fn step(net: &Network, config: &RunConfig, devices: &[Device], chunks: &[Chunk]) -> (f32, Vec<Vec<f32>>) {
         struct Read<'a>(&'a GradientsParams, Vec<Vec<f32>>);
         impl ModuleVisitor for Read<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -196,11 +197,10 @@ mod tests {
         }
         let centers = config.centers().unwrap();
         let weights = vec![1.0; centers.len()];
-        let net = network(config);
         let passes = Passes::new(config, centers, &weights, devices).unwrap();
         let states = config.net.zero_states(config.data.lanes, SIDE, SIDE, &devices[0]);
         let mut left = chunks.iter().zip(0..).map(|(chunk, number)| Chunk { number, ..chunk.clone() });
-        let share = passes.step(&net, None, states, 0, None, &mut || Ok(left.next().unwrap())).unwrap();
+        let share = passes.step(net, None, states, 0, None, &mut || Ok(left.next().unwrap())).unwrap();
         assert!(left.next().is_none(), "a chunk was not used");
         assert_eq!(share.states[0].dims()[0], config.data.lanes);
         let mut read = Read(&share.gradients, Vec::new());
@@ -221,9 +221,10 @@ mod tests {
     #[test]
     fn accumulated_chunks_are_as_good_as_more_lanes() {
         let device = [Device::flex().autodiff()];
-        let whole = step(&config(4, 1, 1), &device, &[chunk(0..4)]);
-        assert_same(&step(&config(2, 1, 2), &device, &[chunk(0..2), chunk(2..4)]), &whole);
-        let other = step(&config(2, 1, 2), &device, &[chunk(0..2), chunk(0..2)]);
+        let net = network(&config(4, 1, 1));
+        let whole = step(&net, &config(4, 1, 1), &device, &[chunk(0..4)]);
+        assert_same(&step(&net, &config(2, 1, 2), &device, &[chunk(0..2), chunk(2..4)]), &whole);
+        let other = step(&net, &config(2, 1, 2), &device, &[chunk(0..2), chunk(0..2)]);
         assert!((other.0 - whole.0).abs() > 1e-3, "any chunks would do");
     }
 
@@ -233,8 +234,9 @@ mod tests {
         let lite0 = NetConfig::Lite0Unet(Lite0UNetConfig { widths: [4, 6, 8, 12], head_width: 6, frozen_stages: 3 });
         for net in [config(2, 1, 1).net, lite0] {
             let config = RunConfig { net, ..config(2, 1, 1) };
-            let expected = step(&config, &device, &[chunk(0..2)]);
-            let found = step(&RunConfig { precision: Precision::Bfloat16, ..config.clone() }, &device, &[chunk(0..2)]);
+            let network = network(&config);
+            let expected = step(&network, &config, &device, &[chunk(0..2)]);
+            let found = step(&network, &RunConfig { precision: Precision::Bfloat16, ..config.clone() }, &device, &[chunk(0..2)]);
             assert!(found.0 != expected.0 && (found.0 / expected.0 - 1.0).abs() < 0.01, "{}, {}", found.0, expected.0);
             assert_eq!(found.1.len(), expected.1.len());
             let all = |gradients: &[Vec<f32>]| gradients.concat();
@@ -248,10 +250,11 @@ mod tests {
     #[test]
     fn two_devices_compute_what_one_does() {
         let device = Device::flex().autodiff();
-        let whole = step(&config(4, 1, 1), std::slice::from_ref(&device), &[chunk(0..4)]);
-        assert_same(&step(&config(4, 2, 1), &[device.clone(), device.clone()], &[chunk(0..4)]), &whole);
+        let net = network(&config(4, 1, 1));
+        let whole = step(&net, &config(4, 1, 1), std::slice::from_ref(&device), &[chunk(0..4)]);
+        assert_same(&step(&net, &config(4, 2, 1), &[device.clone(), device.clone()], &[chunk(0..4)]), &whole);
         // Three workers on two devices, with shares of unequal size.
-        assert_same(&step(&config(4, 3, 1), &[device.clone(), device.clone()], &[chunk(0..4)]), &whole);
+        assert_same(&step(&net, &config(4, 3, 1), &[device.clone(), device.clone()], &[chunk(0..4)]), &whole);
         let config = config(4, 1, 1);
         let said = Passes::new(&config, config.centers().unwrap(), &[], &[device.clone(), device]).err().unwrap().to_string();
         assert!(said.contains("2 devices for 1 workers"), "{said}");
