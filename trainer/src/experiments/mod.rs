@@ -205,7 +205,7 @@ pub fn train_entry(
         let stored = RunConfig::read(&train::config_file(run))?;
         let given = std::fs::read_to_string(&budget_file).with_context(|| format!("read {}", budget_file.display()))?;
         ensure!(
-            stored == within(&entry.config, stored.steps, budget) && given == allowed,
+            stored == train::in_its_place(&within(&entry.config, stored.steps, budget))? && given == allowed,
             "{} holds a run that was made with another configuration or another budget ({given}; now {allowed}); choose another folder, or remove it",
             run.display()
         );

@@ -58,10 +58,10 @@ const LOADER_THREADS_MAX: usize = 16;
 const CHUNKS_AHEAD: usize = 4;
 /// Chunks of validation data an evaluation uses.
 const VALIDATION_CHUNKS: u64 = 8;
-/// The setting to lower where the network diverges.
-const RATE: &str = "schedule.peak";
 /// In a run's folder: what tells its packed set from others.
 const DATA_HASH: &str = "data.sha256";
+/// The setting to lower where the network diverges.
+const RATE: &str = "schedule.peak";
 /// The same where its critic does.
 const CRITIC_RATE: &str = "adversarial.learning_rate";
 
@@ -170,7 +170,7 @@ fn ensure_same_data(run: &Path, set: &PackedSet) -> anyhow::Result<()> {
     ensure!(
         known == found,
         "{} was started with another packed set than {} is now (SHA-256 of its manifest {found}, not {known}): resume with the same pictures, or start a new run \
-         from this one's weights (--start-from {})",
+         from this one's weights (--start-from with a checkpoint of {})",
         run.display(),
         set.folder().display(),
         checkpoints(run).display()
@@ -178,8 +178,11 @@ fn ensure_same_data(run: &Path, set: &PackedSet) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `config`, with the files that a resumed run reads again named so that they are found from any folder.
-fn in_its_place(config: &RunConfig) -> anyhow::Result<RunConfig> {
+/// `config` as a run keeps it: the files that are read again when it is resumed are named so that they are found from any folder.
+///
+/// # Errors
+/// If such a file is not there.
+pub(crate) fn in_its_place(config: &RunConfig) -> anyhow::Result<RunConfig> {
     let mut config = config.clone();
     if let Some(file) = config.loss.feature.as_mut().and_then(|feature| feature.weights.as_mut()) {
         *file = fs::canonicalize(&file).with_context(|| format!("find loss.feature.weights {}", file.display()))?;
