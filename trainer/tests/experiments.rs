@@ -5,6 +5,7 @@
 mod small_run;
 
 use std::path::Path;
+use std::process::Command;
 
 use small_run::{CONFIG, ended_well, packed, trainer};
 
@@ -132,4 +133,24 @@ fn a_comparison_gives_each_the_same_time_tells_what_failed_and_puts_all_into_one
         let spent: f64 = steps.iter().scan(0.0, |before, (step, each)| Some((step - std::mem::replace(before, *step)) * each)).sum();
         assert!((0.2..5.0).contains(&(spent / (60.0 * minutes))), "{name}: {spent} s of {}", 60.0 * minutes);
     }
+
+    // The rows that are there need no runs: what failed is tried once more, nothing else.
+    let (whole, pictures) = (read(&out.join("table.jsonl")), read(&out.join("pictures.html")));
+    std::fs::remove_dir_all(&runs).unwrap();
+    ended_well(&mut command);
+    assert_eq!((read(&out.join("table.jsonl")), read(&out.join("pictures.html"))), (whole, pictures));
+    assert!(!runs.join("bins").exists() && !runs.join("ab").exists(), "a row that was there was made again");
+
+    // Nor is a row taken for what it is not: one of another configuration, or made within another budget.
+    let refused = |command: &mut Command| {
+        let said = command.output().unwrap();
+        assert!(!said.status.success());
+        String::from_utf8(said.stderr).unwrap()
+    };
+    std::fs::write(&configs[0], CONFIG.replace("peak = 2e-3", "peak = 1e-3")).unwrap();
+    let said = refused(&mut command);
+    assert!(said.contains("bins.json is the row of another configuration"), "{said}");
+    std::fs::write(&configs[0], CONFIG).unwrap();
+    let said = refused(command.args(["--limit", "3"]));
+    assert!(said.contains("was made on all stills (now: 3 stills a source)"), "{said}");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use autochrome_model::{Chroma, Colorizer, Decode, LumaRange, Output, Painter, Plane};
 use image::RgbImage;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::exhibits::Exhibits;
 use super::references::{Reference, References};
@@ -49,7 +49,7 @@ pub trait Colorist: Send {
 }
 
 /// What kind of colorist a row is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The pictures themselves.

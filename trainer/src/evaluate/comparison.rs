@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::colorist::{Contestant, Kind};
 use super::exhibits::Exhibits;
@@ -11,7 +11,7 @@ use super::moving::{self, MovingFigures};
 use super::perceptual::{FeatureNetwork, PerceptualDistance};
 use super::pictures::TruePicture;
 use super::quick::{StillQuality, quality_values};
-use super::samples::Samples;
+use super::samples::{Jpeg, Samples};
 use super::table;
 use crate::metrics::{RarityWeights, frechet_distance, psnr};
 
@@ -31,7 +31,7 @@ pub struct Plan {
 }
 
 /// What everyone was measured on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
     /// The packed set's folder, or what was packed for this once, by its name.
     pub set: String,
@@ -50,7 +50,7 @@ pub struct Conditions {
 }
 
 /// One line of the table.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Who.
     pub name: String,
@@ -75,7 +75,7 @@ impl Row {
 }
 
 /// What was found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Comparison {
     /// On what.
     pub conditions: Conditions,
@@ -85,6 +85,24 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// Pictures to look at.
     pub samples: Samples,
+}
+
+impl Comparison {
+    /// Adds a row that was measured on the same pictures at another time, with its pictures to look at in the order of the samples.
+    ///
+    /// # Errors
+    /// If it has more or fewer pictures than there are samples.
+    pub fn add(&mut self, row: Row, looks: Vec<Jpeg>) -> anyhow::Result<()> {
+        self.samples.add(looks).with_context(|| format!("add the row {} to a table", row.name))?;
+        self.rows.push(row);
+        Ok(())
+    }
+
+    /// The last row alone, with its pictures to look at: what [`add`](Self::add) takes.
+    pub fn last_row(mut self) -> Option<(Row, Vec<Jpeg>)> {
+        let row = self.rows.pop()?;
+        Some((row, self.samples.of_row(self.rows.len())))
+    }
 }
 
 /// Measures everyone on `exhibits` and keeps samples of `shown` (of the same, if `None`); `progress` hears (done, total).
@@ -376,6 +394,33 @@ mod tests {
     }
 
     #[test]
+    fn rows_measured_one_by_one_and_kept_in_files_make_the_same_table_and_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = small_set(folder.path());
+        let plan = Plan { temperatures: vec![1.0], samples: 2, ..Plan::default() };
+        let exhibits = Exhibits::choose(&set, Share::Of(Split::Validation), 100).unwrap();
+        let together = compared(&set, &plan);
+        let alone = |contestant: Contestant| evaluate(vec![contestant], &exhibits, None, &plan, &mut |_, _| ()).unwrap();
+        let mut joined = alone(Contestant::grey());
+        for (index, contestant) in [
+            Contestant::new("half <b>&", Kind::Classical, Knowing::of(&set, 0.5)),
+            Contestant::new("knowing-int8", Kind::Int8, Knowing::of(&set, 1.0)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let filed = serde_json::to_string(&alone(contestant).last_row().unwrap()).unwrap();
+            let (row, looks): (Row, Vec<Jpeg>) = serde_json::from_str(&filed).unwrap();
+            let few = joined.clone().add(row.clone(), looks[1..].to_vec()).unwrap_err();
+            assert!(format!("{few:#}").contains(&together.rows[index + 1].name), "{few:#}");
+            joined.add(row, looks).unwrap();
+        }
+        // JSON may cost a number its last bit.
+        assert_eq!(table::text(&joined), table::text(&together));
+        assert_eq!(page::html(&joined), page::html(&together));
+    }
+
+    #[test]
     fn table_json_and_page_say_the_same_and_the_page_stands_alone() {
         let folder = tempfile::tempdir().unwrap();
         let set = small_set(folder.path());
@@ -393,7 +438,7 @@ mod tests {
         let of_json = rows[3]["stills"][0]["against_truth"]["psnr"].as_f64().unwrap();
         assert_eq!((rows[3]["name"].as_str().unwrap(), format!("{of_json:.2}")), ("half <b>&", psnr.clone()));
 
-        let page = page::html(&found).unwrap();
+        let page = page::html(&found);
         assert!(page.contains(&psnr) && page.contains(&warp));
         assert!(page.contains("half &lt;b&gt;&amp;") && !page.contains("<b>"), "names are text, not markup");
         assert!(!page.contains("http") && !page.contains("url("), "it refers to nothing outside");

@@ -1,13 +1,13 @@
 //! What is measured on single pictures.
 
 use autochrome_model::Chroma;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::pictures::TruePicture;
 use crate::metrics::{AccuracyArea, Bleeding, RarityWeights, ab_distance, colorfulness, mean_chroma, psnr, ssim};
 
 /// Figures of one colorist, or of the truth, on single pictures, each from a zero state; means over the pictures where nothing else is said.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StillFigures {
     /// Where the pictures come from; "all" for all.
     pub source: String,
@@ -27,7 +27,7 @@ pub struct StillFigures {
 }
 
 /// How near a colorist comes to the truth.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgainstTruth {
     /// RGB PSNR of the truth's L* with the colorist's ab, dB.
     pub psnr: f64,

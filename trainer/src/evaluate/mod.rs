@@ -28,4 +28,4 @@ pub use perceptual::{FeatureNetwork, PerceptualDistance};
 pub use pictures::{TruePicture, grey_luma};
 pub use quick::{StillQuality, sample_grid, stills};
 pub use references::{Reference, References};
-pub use samples::{FilmStrip, SamplePicture, Samples};
+pub use samples::{FilmStrip, Jpeg, SamplePicture, Samples};

@@ -6,7 +6,7 @@ use autochrome_model::{Chroma, Plane};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::colorist::{Colorist, Contestant};
 use super::exhibits::Exhibits;
@@ -50,7 +50,7 @@ fn film_motion() -> MotionConfig {
 }
 
 /// Figures of one colorist, or of the truth, on moving pictures.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MovingFigures {
     /// On real clips, if there are any.
     pub clips: Option<ClipFigures>,
@@ -62,7 +62,7 @@ pub struct MovingFigures {
 }
 
 /// On real clips, those of one frame left out: nothing changes in them.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ClipFigures {
     /// How many.
     pub clips: usize,
@@ -71,7 +71,7 @@ pub struct ClipFigures {
 }
 
 /// On photographs filmed by a synthetic camera.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct FilmFigures {
     /// How many.
     pub films: usize,
@@ -82,7 +82,7 @@ pub struct FilmFigures {
 }
 
 /// On scenes that stand still before a camera with noise of 5 codes at 640x480.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct SceneFigures {
     /// How many.
     pub scenes: usize,

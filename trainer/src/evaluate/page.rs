@@ -2,12 +2,6 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Context;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use image::ExtendedColorType;
-use image::codecs::jpeg::JpegEncoder;
-
 use super::colorist::Kind;
 use super::comparison::{Comparison, Row};
 use super::figures::StillFigures;
@@ -16,16 +10,11 @@ use super::table::{Better, COLUMNS, Column, Group, counted, left_out};
 use super::trade_off::trade_off;
 use crate::plot::escaped;
 
-/// Quality of the page's JPEGs; they keep chroma at full size.
-const JPEG_QUALITY: u8 = 90;
 /// More pictures side by side would be too small to judge.
 const PICTURES_ACROSS: usize = 8;
 
 /// The page. It refers to nothing outside itself, and holds no date: the same comparison gives the same page.
-///
-/// # Errors
-/// If a picture cannot be encoded.
-pub fn html(comparison: &Comparison) -> anyhow::Result<String> {
+pub fn html(comparison: &Comparison) -> String {
     let Comparison { conditions, rows, samples, .. } = comparison;
     let title = format!("{}, {} split", escaped(&conditions.set), escaped(&conditions.split));
     let mut page = format!(
@@ -53,18 +42,18 @@ pub fn html(comparison: &Comparison) -> anyhow::Result<String> {
     if !samples.pictures.is_empty() {
         page.push_str("<h2>Pictures</h2>\n<p>Evenly spread over the sources, chosen by no one. Each has the truth's lightness and the colors of its row at its own temperature.</p>\n");
         for picture in &samples.pictures {
-            page.push_str(&pictures(comparison, picture)?);
+            page.push_str(&pictures(comparison, picture));
         }
     }
     if !samples.strips.is_empty() {
         page.push_str("<h2>Clips</h2>\n");
         for strip in &samples.strips {
-            page.push_str(&film_strip(comparison, strip)?);
+            page.push_str(&film_strip(comparison, strip));
         }
     }
     page.push_str(&how(comparison));
     page.push_str("</main>\n</body>\n</html>\n");
-    Ok(page)
+    page
 }
 
 fn measured_on(comparison: &Comparison) -> String {
@@ -159,11 +148,11 @@ fn by_source(comparison: &Comparison) -> String {
     out
 }
 
-fn pictures(comparison: &Comparison, picture: &super::SamplePicture) -> anyhow::Result<String> {
+fn pictures(comparison: &Comparison, picture: &super::SamplePicture) -> String {
     let names = captions(comparison);
     let mut out = format!("<div class=\"pictures\" style=\"--columns:{}\">\n", names.len().min(PICTURES_ACROSS));
-    for (name, rgb) in names.iter().zip(&picture.versions) {
-        let data = jpeg(rgb, picture.width, picture.height).with_context(|| format!("encode {}", picture.name))?;
+    for (name, look) in names.iter().zip(&picture.versions) {
+        let data = look.data_url();
         let _ = writeln!(
             out,
             "<figure><img src=\"{data}\" width=\"{}\" height=\"{}\" loading=\"lazy\" alt=\"{}, {name}\"><figcaption>{name}</figcaption></figure>",
@@ -173,10 +162,10 @@ fn pictures(comparison: &Comparison, picture: &super::SamplePicture) -> anyhow::
         );
     }
     out.push_str("</div>\n");
-    Ok(out)
+    out
 }
 
-fn film_strip(comparison: &Comparison, strip: &super::FilmStrip) -> anyhow::Result<String> {
+fn film_strip(comparison: &Comparison, strip: &super::FilmStrip) -> String {
     let frames: Vec<String> = strip.frames.iter().map(ToString::to_string).collect();
     let mut out = format!(
         "<p class=\"soft\">{}: frames {}, colored one after the other with all between them.</p>\n",
@@ -184,8 +173,8 @@ fn film_strip(comparison: &Comparison, strip: &super::FilmStrip) -> anyhow::Resu
         frames.join(", ")
     );
     out.push_str("<div class=\"scroll\"><div class=\"strip\">\n");
-    for (name, rgb) in captions(comparison).iter().zip(&strip.versions) {
-        let data = jpeg(rgb, strip.width, strip.height).with_context(|| format!("encode {}", strip.name))?;
+    for (name, look) in captions(comparison).iter().zip(&strip.versions) {
+        let data = look.data_url();
         let _ = writeln!(
             out,
             "<span>{name}</span><img src=\"{data}\" width=\"{}\" height=\"{}\" loading=\"lazy\" alt=\"{}, {name}\">",
@@ -195,7 +184,7 @@ fn film_strip(comparison: &Comparison, strip: &super::FilmStrip) -> anyhow::Resu
         );
     }
     out.push_str("</div></div>\n");
-    Ok(out)
+    out
 }
 
 /// The conditions.
@@ -232,11 +221,4 @@ fn how(comparison: &Comparison) -> String {
 
 fn list(values: &[f32]) -> String {
     values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// A picture as a data URL.
-fn jpeg(rgb: &[u8], width: usize, height: usize) -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode(rgb, width as u32, height as u32, ExtendedColorType::Rgb8)?;
-    Ok(format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(bytes)))
 }

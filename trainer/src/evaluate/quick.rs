@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use autochrome_model::{Colorizer, LumaRange, Painter};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::colorist::Colorist;
 use super::exhibits::{Exhibits, Share};
@@ -14,7 +14,7 @@ use crate::data::split::Split;
 use crate::metrics::{colorfulness, psnr};
 
 /// Quality on single pictures, each from a zero state.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StillQuality {
     /// Where the pictures come from.
     pub source: String,

@@ -1,5 +1,6 @@
 //! The fair table: every configuration trained within the same budget on the same data, measured on the same pictures.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
 
+use super::rows::{Effort, MadeRow, RowFiles, Terms, machine};
 use super::{Budget, Entry, train_entry};
 use crate::checkpoint::{self, write_atomically};
 use crate::config::RunConfig;
@@ -42,91 +43,124 @@ pub struct Contest {
     pub page: PathBuf,
 }
 
-/// How a run came to be: the half of a row that no picture tells.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Effort {
-    name: String,
-    steps: u64,
-    frames: u64,
-    weights: usize,
-    multiply_adds: u64,
-    input: [usize; 2],
-}
-
-/// Trains what is not trained yet, measures everyone, and writes `README.md` and `pictures.html`.
+/// Trains and measures what is not measured yet, and writes `README.md`, `pictures.html` and `table.jsonl`. Rows are kept in files of their own in the
+/// page's folder: they may come from elsewhere, and what has one is not made again.
 ///
 /// # Errors
-/// If a configuration cannot be read, no run succeeds, or a file cannot be written. A run that fails is told and left out.
+/// If a configuration cannot be read, a row that is there is another configuration's or was made under other conditions, no run succeeds, or a file
+/// cannot be written. A run that fails is told and left out.
 pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
-    let entries = contest.configs.iter().map(|file| entry(file, contest)).collect::<anyhow::Result<Vec<Entry>>>()?;
-    for (index, entry) in entries.iter().enumerate() {
-        let other = entries[..index].iter().find(|other| other.label == entry.label);
-        ensure!(other.is_none(), "two configurations are called {:?}; their runs would share a folder", entry.label);
+    let set = PackedSet::open(&contest.pack)?;
+    let shown = contest.show.as_deref().map(PackedSet::open).transpose()?;
+    let files = RowFiles::of(&contest.page, Terms::new(contest.budget, &set, shown.as_ref(), contest.limit));
+    // All of them before the first is trained: what cannot be read is told at once.
+    let mut entries: Vec<(Entry, Option<MadeRow>)> = Vec::new();
+    for file in &contest.configs {
+        let label = file.file_stem().context("a configuration's name")?.to_string_lossy().into_owned();
+        ensure!(
+            entries.iter().all(|(other, _)| other.label != label),
+            "two configurations are called {label:?}; their runs would share a folder"
+        );
+        let config = RunConfig::read(file)?;
+        let row = files.find(&label, &config)?;
+        let needed = row.is_none() && config.lacks_encoder_weights();
+        ensure!(
+            !needed || contest.encoder_weights.is_some(),
+            "{} needs a pretrained encoder; give its weights (--encoder-weights, see convert-encoder), or leave it out",
+            file.display()
+        );
+        entries.push((Entry { label, config }, row));
     }
-    let (mut made, mut failed) = (Vec::new(), Vec::new());
-    for entry in entries {
-        let run = contest.runs.join(&entry.label);
-        watcher.say(&format!("{}:", entry.label));
-        match train_entry(&entry, &contest.pack, &run, Some(contest.budget), device, stop, watcher) {
-            Ok(()) => made.push(entry),
+    let measures = Measures {
+        exhibits: Exhibits::choose(&set, Share::Of(Split::Validation), contest.limit)?,
+        shown: shown.as_ref().map(|set| Exhibits::choose(set, Share::Whole, usize::MAX)).transpose()?,
+        plan: Plan { temperatures: vec![0.38, 0.6, 0.8, 1.0], moving: true, samples: SAMPLES, ..Plan::default() },
+    };
+    let mut found = match files.find_baselines()? {
+        Some(found) => found,
+        None => {
+            watcher.say("measuring grey and the classical methods");
+            let mut contestants = vec![Contestant::grey()];
+            contestants.extend(Contestant::classical_apart_from(&measures.exhibits, &set)?);
+            let found = measures.of(contestants)?;
+            files.keep_baselines(&found)?;
+            files.find_baselines()?.context("read what was just measured")?
+        }
+    };
+    let (mut efforts, mut failed, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    for (entry, row) in entries {
+        if row.is_none() && stop.load(Ordering::Relaxed) {
+            missing.push(entry.label);
+            continue;
+        }
+        let made = row.map_or_else(|| make(&entry, contest, &measures, &files, device, stop, watcher), |row| Ok(Some(row)));
+        match made {
+            Ok(Some(row)) => {
+                found.add(row.figures, row.looks)?;
+                efforts.push(row.effort);
+            }
+            Ok(None) => missing.push(entry.label),
             Err(error) => {
                 watcher.say(&format!("{} failed: {error:#}", entry.label));
                 failed.push(format!("{}: {error:#}", entry.label));
             }
         }
-        if stop.load(Ordering::Relaxed) {
-            watcher.say("stopped; the same command goes on from here");
-            return Ok(());
-        }
     }
-    let set = PackedSet::open(&contest.pack)?;
-    let mut efforts = Vec::new();
-    let exhibits = Exhibits::choose(&set, Share::Of(Split::Validation), contest.limit)?;
-    let mut contestants = vec![Contestant::grey()];
-    contestants.extend(Contestant::classical_apart_from(&exhibits, &set)?);
-    for entry in &made {
-        let run = contest.runs.join(&entry.label);
-        match Contestant::from_run(&run).and_then(|contestant| Ok((effort(&run)?, contestant))) {
-            Ok((effort, contestant)) => {
-                efforts.push(effort);
-                contestants.push(contestant);
-            }
-            Err(error) => failed.push(format!("{}: {error:#}", entry.label)),
-        }
+    if !missing.is_empty() {
+        watcher.say("stopped; the same command goes on from here");
     }
-    ensure!(!efforts.is_empty(), "no configuration could be trained and measured: {}", failed.join("; "));
-    let plan = Plan { temperatures: vec![0.38, 0.6, 0.8, 1.0], moving: true, samples: SAMPLES, ..Plan::default() };
-    let shown = contest.show.as_deref().map(PackedSet::open).transpose()?;
-    let shown = shown.as_ref().map(|set| Exhibits::choose(set, Share::Whole, usize::MAX)).transpose()?;
-    let mut at = 0;
-    let mut progress = |done: usize, total: usize| {
-        if 10 * done / total.max(1) != at {
-            at = 10 * done / total.max(1);
-            watcher.say(&format!("measured {done} of {total}"));
-        }
-    };
-    let found = evaluate::evaluate(contestants, &exhibits, shown.as_ref(), &plan, &mut progress)?;
-    let readme = readme(contest, &found, &efforts, &failed);
+    if efforts.is_empty() {
+        ensure!(!missing.is_empty(), "no configuration could be trained and measured: {}", failed.join("; "));
+        return Ok(());
+    }
+    let readme = readme(contest, &found, &efforts, &failed, &missing);
     write_atomically(&contest.page.join("table.jsonl"), evaluate::table::json_lines(&found)?.as_bytes())?;
     write_atomically(&contest.page.join("README.md"), readme.as_bytes())?;
-    write_atomically(&contest.page.join("pictures.html"), page::html(&found)?.as_bytes())
+    write_atomically(&contest.page.join("pictures.html"), page::html(&found).as_bytes())
 }
 
-fn entry(file: &Path, contest: &Contest) -> anyhow::Result<Entry> {
-    let mut config = RunConfig::read(file)?;
-    let label = file.file_stem().context("a configuration's name")?.to_string_lossy().into_owned();
-    if config.net.has_pretrained_encoder() {
-        config.encoder_weights = config.encoder_weights.or_else(|| contest.encoder_weights.clone());
-        ensure!(
-            config.encoder_weights.is_some(),
-            "{} begins with a pretrained encoder; give its weights (--encoder-weights, see convert-encoder), or leave it out",
-            file.display()
-        );
+/// What everyone is measured on, and how.
+struct Measures<'a> {
+    exhibits: Exhibits<'a>,
+    shown: Option<Exhibits<'a>>,
+    plan: Plan,
+}
+
+impl Measures<'_> {
+    fn of(&self, contestants: Vec<Contestant>) -> anyhow::Result<Comparison> {
+        evaluate::evaluate(contestants, &self.exhibits, self.shown.as_ref(), &self.plan, &mut |_, _| ())
     }
-    Ok(Entry { label, config })
 }
 
-fn effort(run: &Path) -> anyhow::Result<Effort> {
+/// Trains an entry, or the rest of it, and measures it; nothing if it was stopped before the end.
+fn make(
+    entry: &Entry,
+    contest: &Contest,
+    measures: &Measures<'_>,
+    files: &RowFiles,
+    device: &Device,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+) -> anyhow::Result<Option<MadeRow>> {
+    let run = contest.runs.join(&entry.label);
+    watcher.say(&format!("{}:", entry.label));
+    let mut begun = entry.clone();
+    if let Some(file) = &contest.encoder_weights {
+        begun.config.take_encoder_weights(file);
+    }
+    train_entry(&begun, &contest.pack, &run, Some(contest.budget), device, stop, watcher)?;
+    if stop.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let found = measures.of(vec![Contestant::from_run(&run)?])?;
+    let (figures, looks) = found.last_row().context("a row")?;
+    let row = MadeRow { config: entry.config.clone(), effort: effort(&run, machine(contest.budget, device))?, figures, looks };
+    files.keep(&row)?;
+    // As the file has it: a number's last bit may be another.
+    files.find(&entry.label, &entry.config)
+}
+
+fn effort(run: &Path, machine: String) -> anyhow::Result<Effort> {
     let config = RunConfig::read(&train::config_file(run))?;
     let newest = checkpoint::list(&train::checkpoints(run))?.pop().with_context(|| format!("{} has no checkpoint", run.display()))?;
     let steps = checkpoint::position(&newest)?.step;
@@ -138,10 +172,11 @@ fn effort(run: &Path) -> anyhow::Result<Effort> {
         weights: config.fresh_network(&Device::flex())?.num_params(),
         multiply_adds: autochrome_model::contract::check(&model)?.multiply_adds,
         input: config.input_size,
+        machine,
     })
 }
 
-fn readme(contest: &Contest, found: &Comparison, efforts: &[Effort], failed: &[String]) -> String {
+fn readme(contest: &Contest, found: &Comparison, efforts: &[Effort], failed: &[String], missing: &[String]) -> String {
     let conditions = &found.conditions;
     let mut text = format!(
         "# Every method, on the same data, within the same budget\n\n\
@@ -167,6 +202,14 @@ fn readme(contest: &Contest, found: &Comparison, efforts: &[Effort], failed: &[S
             effort.steps,
             effort.frames
         );
+    }
+    let machines: BTreeSet<&str> = efforts.iter().map(|effort| effort.machine.as_str()).filter(|name| !name.is_empty()).collect();
+    let one = if machines.len() > 1 { " different machines, so that the same minutes were not the same work" } else { "" };
+    if !machines.is_empty() {
+        let _ = writeln!(text, "\nComputed on{one}: {}.", machines.into_iter().collect::<Vec<_>>().join("; "));
+    }
+    if !missing.is_empty() {
+        let _ = writeln!(text, "\nNot made yet: {}.", missing.join(", "));
     }
     if !failed.is_empty() {
         text += "\n## Failed\n\n";

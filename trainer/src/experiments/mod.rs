@@ -6,6 +6,7 @@
 mod budget;
 mod compare;
 mod figure;
+mod rows;
 mod single;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub use compare::{Contest, compare};
 
 use crate::checkpoint::write_atomically;
 use crate::config::RunConfig;
+use crate::data::lanes::LaneConfig;
 use crate::data::shard::PackedSet;
 use crate::train::{self, Watcher};
 
@@ -34,7 +36,7 @@ pub struct Plan {
     /// What the loss is drawn over.
     #[serde(default)]
     pub over: Over,
-    /// Train and validate on one and the same picture.
+    /// Train and validate on one and the same picture, as it is: no camera moves over it, and none has faults.
     #[serde(default)]
     pub single_picture: bool,
     /// Also a strip for each run: its pictures decoded at every temperature.
@@ -160,7 +162,13 @@ pub struct Setting {
 /// If a run fails or a file cannot be written.
 pub fn run(file: &Path, setting: &Setting, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
     let plan = Plan::read(file)?;
-    let entries = plan.entries(file)?;
+    let mut entries = plan.entries(file)?;
+    if plan.single_picture {
+        for entry in &mut entries {
+            let data = &mut entry.config.data;
+            *data = LaneConfig { order: data.order, clip_share: 0.0, ..data.validation() };
+        }
+    }
     let Setting { pack, out, budget, .. } = setting;
     let single;
     let pack = if plan.single_picture {
