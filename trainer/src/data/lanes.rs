@@ -18,7 +18,7 @@ pub use super::lane_config::{LaneConfig, Order};
 use super::shard::{Item, ItemKind, PackedSet};
 use super::split::Split;
 use super::still_camera::{Source, StillCamera, sample};
-use super::target::mean_ab;
+use super::target::mean_lab;
 
 /// `T` frames of all lanes.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,9 @@ pub struct Chunk {
     pub number: u64,
     /// `[T][B][H][W]`: scaled lightness (L*-50)/100 of the degraded grey picture, the net's input.
     pub lightness: Vec<f32>,
-    /// `[T][B][2][h][w]`: a* and b* of the undegraded picture, Lab units.
+    /// `[T][B][h][w]`: L* of the undegraded picture in color, 0 to 100. A grey camera sees it otherwise, even a perfect one: luma is not lightness.
+    pub true_lightness: Vec<f32>,
+    /// `[T][B][2][h][w]`: a* and b* of the same, Lab units.
     pub ab: Vec<f32>,
     /// `[T][B]`: the lane's state is zeroed before this frame.
     pub reset: Vec<bool>,
@@ -182,6 +184,7 @@ impl Lanes {
         let mut chunk = Chunk {
             number,
             lightness: vec![0.0; chunk_frames * lanes * pixels],
+            true_lightness: vec![0.0; chunk_frames * lanes * outputs],
             ab: vec![0.0; chunk_frames * lanes * 2 * outputs],
             reset: vec![false; chunk_frames * lanes],
             flow: self.config.flow.then(|| Flow::unknown(&self.config)),
@@ -217,7 +220,13 @@ impl Lanes {
                 let place = t * lanes + lane;
                 let lightness = &mut chunk.lightness[place * pixels..][..pixels];
                 plan.degradation.apply(&rgb, width, frame, &mut rng, &mut scratch, lightness);
-                mean_ab(&rgb, width, output_stride, &mut chunk.ab[place * 2 * outputs..][..2 * outputs]);
+                mean_lab(
+                    &rgb,
+                    width,
+                    output_stride,
+                    &mut chunk.true_lightness[place * outputs..][..outputs],
+                    &mut chunk.ab[place * 2 * outputs..][..2 * outputs],
+                );
                 chunk.reset[place] = frame == 0
                     // Nobody has a state before the first chunk, also where a lane begins within an item.
                     || (number == 0 && t == 0)

@@ -273,6 +273,10 @@ impl Packing<'_> {
     }
 
     fn add_piece(&mut self, number: usize, job: &Job, piece: usize, frames: &Frames) -> Result<()> {
+        if self.config.inputs[job.input].kind.leaves_out_grey() && is_grey(&frames.rgb) {
+            self.summary.grey += 1;
+            return Ok(());
+        }
         if piece == 0 {
             self.add(number, job, job.name.clone(), ItemKind::Clip, frames)
         } else if frames.rgb.len() >= SHORTEST_TAIL * frames.frame_bytes() {

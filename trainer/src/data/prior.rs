@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::shard::{ItemKind, PackedSet};
 use super::split::Split;
-use super::target::mean_ab;
+use super::target::mean_lab;
 
 /// a* and b* are counted from -110 to 110, which holds all of sRGB (a* -86 to 98, b* -108 to 94).
 pub(super) const REACH: usize = 110;
@@ -74,6 +74,13 @@ impl ColorCounts {
         set.items(split).par_chunks(64).fold(Self::none, |counts, items| items.iter().fold(counts, count)).reduce(Self::none, Self::plus)
     }
 
+    /// Counts pictures whose ab planes are given, a* and then b*.
+    pub fn of_planes<'a>(pictures: impl IntoIterator<Item = &'a [f32]>) -> Self {
+        let mut counts = Self::none();
+        pictures.into_iter().for_each(|ab| counts.add_planes(ab));
+        counts
+    }
+
     fn none() -> Self {
         Self { cells: vec![0.0; CELLS * CELLS] }
     }
@@ -87,12 +94,17 @@ impl ColorCounts {
         let (width, height) = (item.width as usize, item.height as usize);
         let step = if item.kind == ItemKind::Clip { CLIP_STEP } else { 1 };
         let pixels = (width / STRIDE) * (height / STRIDE);
-        let mut ab = vec![0.0; 2 * pixels];
+        let (mut lightness, mut ab) = (vec![0.0; pixels], vec![0.0; 2 * pixels]);
         for frame in (0..item.frames as usize).step_by(step) {
-            mean_ab(set.frame(item, frame), width, STRIDE, &mut ab);
-            let (a, b) = ab.split_at(pixels);
-            a.iter().zip(b).for_each(|(&a, &b)| self.add([a, b]));
+            mean_lab(set.frame(item, frame), width, STRIDE, &mut lightness, &mut ab);
+            self.add_planes(&ab);
         }
+    }
+
+    /// Counts the pixels of an a* plane with a b* plane behind it.
+    fn add_planes(&mut self, ab: &[f32]) {
+        let (a, b) = ab.split_at(ab.len() / 2);
+        a.iter().zip(b).for_each(|(&a, &b)| self.add([a, b]));
     }
 
     fn add(&mut self, ab: [f32; 2]) {

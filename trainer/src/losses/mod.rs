@@ -10,16 +10,14 @@ pub mod colorfulness;
 pub mod features;
 pub mod fidelity;
 pub mod normals;
-pub mod prior;
 pub mod regression;
 pub mod warp;
 
 use anyhow::ensure;
 use autochrome_model::bins;
 use autochrome_model::contract::AB_SCALE;
-use burn::nn::pool::AvgPool2dConfig;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::nets::OutputKind;
@@ -45,7 +43,7 @@ pub struct LossConfig {
     pub mean_weight: f32,
     /// Weight of the L1 between the decoded mean's change from frame to frame and the truth's, both / 10.
     pub temporal_weight: f32,
-    /// The Gaussian that smooths the class prior over the bins before rebalancing, in Lab units. 0 is off, Zhang et al. use 5.
+    /// The Gaussian that smooths the counted colors in the ab plane before they become the class prior, in Lab units. 0 is off, Zhang et al. use 5.
     pub prior_sigma: f32,
     /// Weight of what the picture lacks of the truth's colorfulness, / 100; more than the truth's is not rewarded.
     pub colorfulness_weight: f32,
@@ -107,8 +105,8 @@ impl LossConfig {
         }
         if let Some(feature) = &self.feature {
             ensure!(
-                feature.net == FeatureNetKind::Random || feature.weights.is_some(),
-                "loss.feature.net is not \"random\" and needs its weights: give their file's path in loss.feature.weights"
+                feature.net != FeatureNetKind::Vgg16 || feature.weights.is_some(),
+                "loss.feature.net is \"vgg16\" and needs its weights: give their file's path in loss.feature.weights"
             );
             weights.push(("feature.weight", feature.weight));
             weights.extend(feature.layers.iter().map(|&weight| ("feature.layers", weight)));
@@ -131,12 +129,14 @@ impl LossConfig {
     }
 }
 
-/// True colors as shares of bins.
+/// True colors as shares of the few bins around them: a share of all bins would be fifty times as many numbers, to be carried to a GPU in every step.
 #[derive(Clone, Debug)]
 pub struct SoftBins {
-    /// \[N, Q, h, w\], summing to 1 over Q.
-    pub share: Tensor<4>,
-    /// Class weights \[N, 1, h, w\].
+    /// Which bins \[N, K, h, w\], the nearest first.
+    pub bins: Tensor<4, Int>,
+    /// Their shares \[N, K, h, w\], summing to 1 over K.
+    pub shares: Tensor<4>,
+    /// Class weights \[N, 1, h, w\], of the nearest bin.
     pub weight: Tensor<4>,
 }
 
@@ -151,25 +151,32 @@ impl SoftBins {
         device: &Device,
     ) -> Self {
         let pixels = height * width;
-        let q = centers.len();
-        let mut soft = vec![0.0_f32; frames * q * pixels];
-        let mut weight = vec![0.0_f32; frames * pixels];
-        for ((ab, soft), weight) in ab.chunks_exact(2 * pixels).zip(soft.chunks_exact_mut(q * pixels)).zip(weight.chunks_exact_mut(pixels))
-        {
+        let neighbors = config.neighbors.min(centers.len());
+        let size = frames * neighbors * pixels;
+        let (mut found, mut shares, mut weight) = (vec![0_i32; size], vec![0.0_f32; size], Vec::with_capacity(frames * pixels));
+        for (frame, ab) in ab.chunks_exact(2 * pixels).enumerate() {
             for i in 0..pixels {
-                let (mut best, mut best_share) = (0, 0.0);
-                bins::soft_encode(centers, [ab[i], ab[pixels + i]], config.neighbors, config.sigma, |bin, share| {
-                    soft[bin * pixels + i] = share;
-                    if share > best_share {
-                        (best, best_share) = (bin, share);
-                    }
+                let mut at = frame * neighbors * pixels + i;
+                let nearest = at;
+                bins::soft_encode(centers, [ab[i], ab[pixels + i]], neighbors, config.sigma, |bin, share| {
+                    (found[at], shares[at]) = (bin as i32, share);
+                    at += pixels;
                 });
-                weight[i] = class_weights[best];
+                weight.push(class_weights[found[nearest] as usize]);
             }
         }
-        let tensor =
-            |values: Vec<f32>, channels: usize| Tensor::from_data(TensorData::new(values, [frames, channels, height, width]), device);
-        Self { share: tensor(soft, q), weight: tensor(weight, 1) }
+        let shape = |channels: usize| [frames, channels, height, width];
+        Self {
+            bins: Tensor::from_data(TensorData::new(found, shape(neighbors)), device),
+            shares: Tensor::from_data(TensorData::new(shares, shape(neighbors)), device),
+            weight: Tensor::from_data(TensorData::new(weight, shape(1)), device),
+        }
+    }
+
+    /// The class-weighted soft cross-entropy of logarithms of shares \[N, Q, h, w\].
+    fn cross_entropy(&self, log_share: &Tensor<4>) -> Tensor<1> {
+        let theirs = log_share.clone().gather(1, self.bins.clone());
+        ((theirs * self.shares.clone()).sum_dim(1) * self.weight.clone()).mean().neg()
     }
 }
 
@@ -180,33 +187,42 @@ pub struct Target {
     pub bins: Option<SoftBins>,
     /// ab in Lab units \[N, 2, h, w\].
     pub ab: Tensor<4>,
-    /// The L* that the network saw, shrunk to the output's size \[N, 1, h, w\].
+    /// The true L* \[N, 1, h, w\], 0 to 100. The network saw another one: a camera's luma is no lightness, and this camera had its faults.
     pub lightness: Tensor<4>,
 }
 
+/// True pictures as they come from the data.
+#[derive(Clone, Copy, Debug)]
+pub struct TruePictures<'a> {
+    /// L* \[N\]\[h w\], 0 to 100.
+    pub lightness: &'a [f32],
+    /// ab \[N\]\[2\]\[h w\], Lab units.
+    pub ab: &'a [f32],
+    /// N, h and w.
+    pub shape: [usize; 3],
+}
+
 impl Target {
-    /// Encodes `ab` (\[N\]\[2\]\[h w\], Lab units) for a network whose output is of `kind`; `class_weights` has one weight a bin, for the bin nearest to
-    /// the truth. `lightness` \[N, 1, H, W\] is the network's input.
+    /// Encodes the truth for a network whose output is of `kind`; `class_weights` has one weight a bin, for the bin nearest to the truth.
     pub fn encode(
-        ab: &[f32],
-        shape: [usize; 3],
+        truth: TruePictures<'_>,
         kind: OutputKind,
         centers: &[[f32; 2]],
         class_weights: &[f32],
         config: &LossConfig,
-        lightness: &Tensor<4>,
+        device: &Device,
     ) -> Self {
-        let device = &lightness.device();
+        let TruePictures { lightness, ab, shape } = truth;
         let [frames, height, width] = shape;
         // Large, and of no use to any other kind.
         let bins = (kind == OutputKind::Bins).then(|| SoftBins::encode(ab, shape, centers, class_weights, config, device));
-        let ab = Tensor::from_data(TensorData::new(ab.to_vec(), [frames, 2, height, width]), device);
-        let stride = [lightness.dims()[2] / height, lightness.dims()[3] / width];
-        let lightness = AvgPool2dConfig::new(stride).with_strides(stride).init().forward(lightness.clone()) * 100.0 + 50.0;
-        Self { bins, ab, lightness }
+        let planes = |values: &[f32], channels: usize| {
+            Tensor::from_data(TensorData::new(values.to_vec(), [frames, channels, height, width]), device)
+        };
+        Self { bins, ab: planes(ab, 2), lightness: planes(lightness, 1) }
     }
 
-    /// The true picture as gamma-coded sRGB, 0 to 1 \[N, 3, h, w\]: the true colors on the lightness that the network saw.
+    /// The true picture as gamma-coded sRGB, 0 to 1 \[N, 3, h, w\].
     pub fn rgb(&self) -> Tensor<4> {
         srgb_of_lab(self.lightness.clone(), self.ab.clone())
     }
@@ -302,9 +318,8 @@ pub fn losses(prediction: &Prediction, target: &Target, moving: Option<Tensor<4>
     let ab = &prediction.ab;
     let mean = huber((ab.clone() - target.ab.clone()) / 10.0, 1.0);
     let mut found = match prediction.log_share.as_ref().zip(target.bins.as_ref()) {
-        // Class-weighted soft cross-entropy.
-        Some((log_share, SoftBins { share, weight })) => {
-            let value = ((log_share.clone() * share.clone()).sum_dim(1) * weight.clone()).mean().neg();
+        Some((log_share, bins)) => {
+            let value = bins.cross_entropy(log_share);
             Losses { total: value.clone(), parts: vec![("cross_entropy", value)] }
         }
         None => Losses { total: Tensor::zeros([1], &ab.device()), parts: Vec::new() },
@@ -333,8 +348,8 @@ mod tests {
     use super::*;
 
     fn target(ab: &[f32], shape: [usize; 3], centers: &[[f32; 2]]) -> Target {
-        let lightness = Tensor::zeros([shape[0], 1, 4 * shape[1], 4 * shape[2]], &Device::flex());
-        Target::encode(ab, shape, OutputKind::Bins, centers, &vec![1.0; centers.len()], &LossConfig::default(), &lightness)
+        let truth = TruePictures { lightness: &vec![50.0; shape.iter().product()], ab, shape };
+        Target::encode(truth, OutputKind::Bins, centers, &vec![1.0; centers.len()], &LossConfig::default(), &Device::flex())
     }
 
     /// The part `name` of the losses of `logits`.
@@ -352,6 +367,35 @@ mod tests {
         let target = target(&[0.0; 8], [1, 2, 2], centers);
         let value = part("cross_entropy", Tensor::zeros([1, centers.len(), 2, 2], &Device::flex()), &target, centers, None);
         assert!((value - (centers.len() as f32).ln()).abs() < 1e-4, "{value}");
+    }
+
+    #[test]
+    fn cross_entropy_is_the_sum_over_all_bins_of_the_published_encoding() {
+        let centers = bins::seventeen();
+        let config = LossConfig { lambda: 0.5, ..LossConfig::default() };
+        // Two frames of two pixels; the sum over every bin is done here in f64, by hand.
+        let ab = [3.0, 40.0, -12.0, 55.0, -60.0, 8.0, 20.0, -45.0];
+        let weights: Vec<f32> = (0..centers.len()).map(|bin| 0.5 + (bin % 7) as f32).collect();
+        let logits: Vec<f32> = (0..2 * centers.len() * 2).map(|i| (i as f32 * 0.7).sin() * 2.0).collect();
+        let truth = TruePictures { lightness: &[50.0; 4], ab: &ab, shape: [2, 1, 2] };
+        let device = Device::flex();
+        let target = Target::encode(truth, OutputKind::Bins, centers, &weights, &config, &device);
+        let mut expected = 0.0_f64;
+        for frame in 0..2 {
+            for pixel in 0..2 {
+                let logit = |bin: usize| f64::from(logits[(frame * centers.len() + bin) * 2 + pixel]);
+                let total: f64 = (0..centers.len()).map(|bin| logit(bin).exp()).sum();
+                let color = [ab[frame * 4 + pixel], ab[frame * 4 + 2 + pixel]];
+                let mut entropy = 0.0;
+                bins::soft_encode(centers, color, config.neighbors, config.sigma, |bin, share| {
+                    entropy -= f64::from(share) * (logit(bin) - total.ln());
+                });
+                expected += entropy * f64::from(weights[bins::nearest(centers, color)]) / 4.0;
+            }
+        }
+        let logits = Tensor::from_data(TensorData::new(logits, [2, centers.len(), 1, 2]), &device);
+        let found = target.bins.expect("bins").cross_entropy(&log_softmax(logits, 1)).into_scalar::<f32>();
+        assert!((f64::from(found) - expected).abs() < 1e-4 * expected, "{found}, not {expected}");
     }
 
     #[test]
@@ -376,12 +420,25 @@ mod tests {
     }
 
     #[test]
-    fn the_lightness_of_the_target_is_what_the_network_saw() {
-        let seen: Vec<f32> = (0..16).map(|i| if i % 4 < 2 { 0.5 } else { -0.5 }).collect();
-        let lightness = Tensor::from_data(TensorData::new(seen, [1, 1, 4, 4]), &Device::flex());
-        let centers = bins::seventeen();
-        let target = Target::encode(&[0.0; 8], [1, 2, 2], OutputKind::Ab, centers, &[], &LossConfig::default(), &lightness);
-        assert!(target.bins.is_none(), "nothing reads them");
-        assert_eq!(target.lightness.into_data().try_into_vec::<f32>().expect("floats"), [100.0, 0.0, 100.0, 0.0]);
+    fn the_truth_of_every_output_is_the_photographs_own_whatever_the_camera_made_of_it() {
+        // Strong colors, whose luma is far from their lightness: blue has L* 32, and a grey of its luma 11.
+        let colors = [[0, 0, 255], [255, 0, 0], [200, 40, 40], [20, 90, 60]];
+        let lab = colors.map(autochrome_model::color::srgb_to_lab);
+        let plane = |axis: usize| lab.map(|lab| lab[axis]).to_vec();
+        let truth = TruePictures { lightness: &plane(0), ab: &[plane(1), plane(2)].concat(), shape: [1, 2, 2] };
+        let encoded = |kind| Target::encode(truth, kind, bins::seventeen(), &[], &LossConfig::default(), &Device::flex());
+        let values = |kind| encoded(kind).values(kind).into_data().try_into_vec::<f32>().expect("floats");
+        let (rgb, uv) = (values(OutputKind::Rgb), values(OutputKind::Uv));
+        for (i, color) in colors.iter().enumerate() {
+            let [r, g, b] = color.map(|value| value as f32 / 255.0);
+            for (channel, value) in [r, g, b].into_iter().enumerate() {
+                assert!((rgb[4 * channel + i] - value).abs() < 2e-3, "{color:?}: {} is not {value}", rgb[4 * channel + i]);
+            }
+            // Rec. 601's own chroma, as Dahl's network is to find it.
+            let luma = 0.299 * r + 0.587 * g + 0.114 * b;
+            let (u, v) = ((b - luma) / 1.772 + 0.5, (r - luma) / 1.402 + 0.5);
+            assert!((uv[i] - u).abs() < 2e-3 && (uv[4 + i] - v).abs() < 2e-3, "{color:?}: {} {} is not {u} {v}", uv[i], uv[4 + i]);
+        }
+        assert!(encoded(OutputKind::Ab).bins.is_none(), "nothing reads them");
     }
 }

@@ -107,7 +107,7 @@ mod tests {
     use crate::nets::test_nets;
 
     const LANES: usize = 4;
-    const SIDE: usize = 64;
+    const SIDE: usize = 128;
 
     fn config(workers: usize) -> RunConfig {
         let adversarial = AdversarialConfig {
@@ -220,6 +220,7 @@ mod tests {
         let chunk = Chunk {
             number: step,
             lightness: wave(SIDE * SIDE, 0.4),
+            true_lightness: wave(SIDE * SIDE / 16, 40.0).iter().map(|value| 50.0 + value).collect(),
             ab: wave(SIDE * SIDE / 8, colors),
             reset: vec![true; LANES],
             flow: None,

@@ -6,8 +6,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::RunConfig;
 use crate::data::lanes::{Chunk, LaneConfig};
-use crate::losses::Target;
 use crate::losses::warp::Motion;
+use crate::losses::{Target, TruePictures};
 
 /// A chunk as tensors.
 /// Frames are frame-major: all lanes of the first frame, then all lanes of the second.
@@ -38,6 +38,7 @@ impl Batch {
         let (output_height, output_width) = config.data.output_size();
         let frames = own.len() * chunk_frames;
         let lightness = of_lanes(&chunk.lightness, lanes, &own, width * height);
+        let true_lightness = of_lanes(&chunk.true_lightness, lanes, &own, output_width * output_height);
         let ab = of_lanes(&chunk.ab, lanes, &own, 2 * output_width * output_height);
         let reset = of_lanes(&chunk.reset, lanes, &own, 1);
         let flags = |resets: &[bool]| {
@@ -58,13 +59,12 @@ impl Batch {
             motion,
             moving: (chunk_frames > 1).then(|| flags(&reset[own.len()..])),
             target: Target::encode(
-                &ab,
-                [frames, output_height, output_width],
+                TruePictures { lightness: &true_lightness, ab: &ab, shape: [frames, output_height, output_width] },
                 config.output,
                 centers,
                 class_weights,
                 &config.loss,
-                &lightness,
+                device,
             ),
             lightness,
         }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use autochrome_model::Colorizer;
+use autochrome_model::{Colorizer, bins};
 use burn::module::Module;
 use burn::tensor::Device;
 
 use super::average::{average_decay, averaged};
 use super::gradients::{Share, clip_gradients, is_finite};
+use super::log::resident_peak;
 use super::passes::Passes;
-use super::{QuantizationConfig, begin, class_weights, count_prior, describe, fresh, quantization, validation_lanes};
+use super::{QuantizationConfig, begin, count_prior, describe, fresh, quantization, validation_lanes};
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::data::lanes::Lanes;
@@ -77,7 +78,7 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
     let parity_frames = export::sequence(&set, Split::Validation, config, PARITY_FRAMES)?;
     let lanes = Lanes::new(set.clone(), Split::Train, config.data.clone())?;
     let centers = config.centers()?;
-    let class_weights = class_weights(&count_prior(&lanes, config)?, config)?;
+    let class_weights = bins::rebalancing_weights(&count_prior(&lanes, config)?, config.loss.lambda);
     let passes = Passes::new(config, centers, &class_weights, devices)?;
     let mut progress = begin(config, &set, device)?;
     quantization::check(&progress.net, config)?;
@@ -137,7 +138,7 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
         loss,
         checkpoint: (size_of_files(&saved)?, took),
         kept: config.keep + 1,
-        memory_peak: memory_peak(),
+        memory_peak: resident_peak(),
         device_memory,
         export,
     })
@@ -227,13 +228,6 @@ fn unseen_phases(config: &AdversarialConfig) -> Option<String> {
 fn size_of_files(folder: &Path) -> anyhow::Result<u64> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
     Ok(entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len())).sum())
-}
-
-/// The process's greatest resident size in bytes, as the Linux kernel counts it.
-fn memory_peak() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 #[cfg(test)]

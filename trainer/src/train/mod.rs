@@ -34,9 +34,9 @@ use crate::checkpoint::{self, Position, Progress};
 use crate::config::RunConfig;
 use crate::data::lanes::{LaneConfig, Lanes};
 use crate::data::prefetch::Prefetch;
+use crate::data::prior::ColorCounts;
 use crate::data::shard::{ItemKind, PackedSet};
 use crate::data::split::Split;
-use crate::losses::prior::smoothed;
 use crate::losses::{Prediction, center_tensor, losses};
 use crate::nets::Network;
 use crate::pretrained;
@@ -95,6 +95,10 @@ pub fn start(
     let device = devices.first().context("training needs a device")?;
     ensure!(!config_file(run).exists(), "{} holds a run already; resume it, or choose another folder", run.display());
     config.check()?;
+    ensure!(
+        !config.looks_without_weights(),
+        "the feature loss looks through a pretrained encoder; give its weights (--encoder-weights, see convert-encoder), or its file in loss.feature.weights"
+    );
     let config = &in_its_place(config)?;
     let set = Arc::new(PackedSet::open(pack)?);
     validation_lanes(&set, config)?;
@@ -203,11 +207,6 @@ fn describe(set: &PackedSet) -> String {
     format!("{} training and {} validation items", set.items(Split::Train).len(), set.items(Split::Validation).len())
 }
 
-/// What a bin's color weighs in the losses, from the share of each bin in the data.
-fn class_weights(prior: &[f32], config: &RunConfig) -> anyhow::Result<Vec<f32>> {
-    Ok(bins::rebalancing_weights(&smoothed(prior, config.centers()?, config.loss.prior_sigma), config.loss.lambda))
-}
-
 /// What a run begins with: random weights, those of a pretrained encoder, or those of `config.start_from`.
 fn begin(config: &RunConfig, set: &Arc<PackedSet>, device: &Device) -> anyhow::Result<Progress> {
     let mut progress = fresh(config, device)?;
@@ -238,24 +237,30 @@ fn fresh(config: &RunConfig, device: &Device) -> anyhow::Result<Progress> {
 }
 
 fn optimizer(config: &RunConfig) -> anyhow::Result<ModuleOptimizer> {
-    let base = AdamWConfig::new().with_beta_1(0.9).with_beta_2(0.99).with_epsilon(1e-8).with_weight_decay(config.weight_decay);
+    let base =
+        AdamWConfig::new().with_beta_1(config.beta_1).with_beta_2(config.beta_2).with_epsilon(1e-8).with_weight_decay(config.weight_decay);
     let undecayed = ParamGroup::from_any_regexes(vec![r"(^|\.)(bias|gamma|beta)$"]).map_err(|e| anyhow::anyhow!("{e:?}"))?;
     Ok(base.init().with_group(undecayed, base.clone().with_weight_decay(0.0).build(), None))
 }
 
-/// The share of each bin in the training data, softly encoded.
+/// The share of each bin in the training data: smoothed in the ab plane where [`LossConfig::prior_sigma`](crate::losses::LossConfig::prior_sigma) says
+/// so, else softly encoded.
 fn count_prior(lanes: &Lanes, config: &RunConfig) -> anyhow::Result<Vec<f32>> {
     let centers = config.centers()?;
-    let mut prior = vec![0.0_f64; centers.len()];
-    // Where the counts are smoothed afterwards, they are not spread here too.
-    let neighbors = if config.loss.prior_sigma > 0.0 { 1 } else { config.loss.neighbors };
     let (height, width) = config.data.output_size();
     let pixels = height * width;
-    for number in 0..PRIOR_CHUNKS {
-        // Far from the chunks that training will see first; each is a pure function of its number.
-        for ab in lanes.chunk(u64::from(u32::MAX) + number * 997).ab.chunks_exact(2 * pixels) {
+    // Far from the chunks that training will see first; each is a pure function of its number.
+    let chunks = (0..PRIOR_CHUNKS).map(|number| lanes.chunk(u64::from(u32::MAX) + number * 997).ab);
+    if config.loss.prior_sigma > 0.0 {
+        let chunks: Vec<Vec<f32>> = chunks.collect();
+        let counts = ColorCounts::of_planes(chunks.iter().flat_map(|ab| ab.chunks_exact(2 * pixels)));
+        return Ok(counts.smoothed(config.loss.prior_sigma).shares(centers));
+    }
+    let mut prior = vec![0.0_f64; centers.len()];
+    for chunk in chunks {
+        for ab in chunk.chunks_exact(2 * pixels) {
             for i in 0..pixels {
-                bins::soft_encode(centers, [ab[i], ab[pixels + i]], neighbors, config.loss.sigma, |bin, share| {
+                bins::soft_encode(centers, [ab[i], ab[pixels + i]], config.loss.neighbors, config.loss.sigma, |bin, share| {
                     prior[bin] += f64::from(share)
                 });
             }
@@ -278,7 +283,7 @@ fn go_on(
     watcher: &mut dyn Watcher,
 ) -> anyhow::Result<()> {
     let centers = config.centers()?;
-    let class_weights = class_weights(prior, config)?;
+    let class_weights = bins::rebalancing_weights(prior, config.loss.lambda);
     let passes = Passes::new(config, centers, &class_weights, devices)?;
     let first_chunk = progress.position.step * config.accumulate as u64;
     let mut chunks = Prefetch::start(Arc::new(lanes), first_chunk, loader_threads(config.workers), CHUNKS_AHEAD)?;
@@ -451,4 +456,33 @@ fn validation_loss(
         sum += losses(&prediction, &batch.target, batch.moving, &config.loss).total.into_scalar::<f32>();
     }
     Ok(sum / VALIDATION_CHUNKS as f32)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use super::*;
+    use crate::data::pack::{InputKind, PackConfig, PackInput, pack};
+    use crate::data::split::split_of;
+
+    #[test]
+    fn a_smoothed_prior_spreads_colors_and_not_bins() {
+        let folder = tempfile::tempdir().unwrap();
+        let (photos, out) = (folder.path().join("photos"), folder.path().join("packed"));
+        fs::create_dir(&photos).unwrap();
+        let name = (0..).map(|i| format!("grey_{i}.png")).find(|name| split_of(name) == Split::Train).unwrap();
+        image::RgbImage::from_pixel(32, 32, image::Rgb([128; 3])).save(photos.join(name)).unwrap();
+        let inputs = vec![PackInput { path: photos, kind: InputKind::Stills, source: "photos".into() }];
+        pack(&PackConfig { inputs, out: out.clone(), ..PackConfig::default() }, &mut |_, _| ()).unwrap();
+        let set = Arc::new(PackedSet::open(&out).unwrap());
+        let mut config =
+            RunConfig { data: LaneConfig { lanes: 1, width: 32, height: 32, ..LaneConfig::default() }, ..RunConfig::default() };
+        config.loss.prior_sigma = 5.0;
+        let lanes = Lanes::new(set, Split::Train, config.data.clone()).unwrap();
+        let prior = count_prior(&lanes, &config).unwrap();
+        // The bin of neutral reaches 8.5 to each side: of a normal distribution of deviation 5, 91.1 % along each axis. From bin to bin, 17 apart, almost
+        // nothing would have been handed on.
+        let neutral = prior[bins::nearest(config.centers().unwrap(), [0.0, 0.0])];
+        assert!((neutral - 0.911 * 0.911).abs() < 0.01, "{neutral}");
+    }
 }

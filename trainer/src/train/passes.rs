@@ -161,16 +161,17 @@ mod tests {
 
     /// Lanes `lanes` of a made-up chunk, every one of which begins anew.
     fn chunk(lanes: std::ops::Range<usize>) -> Chunk {
-        let (mut lightness, mut ab, mut reset) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut lightness, mut true_lightness, mut ab, mut reset) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for t in 0..T {
             for lane in lanes.clone() {
                 let wave = |i: usize, scale: f32| scale * ((i as f32 / 7.0) + (lane * 3 + t) as f32).sin();
                 lightness.extend((0..SIDE * SIDE).map(|i| wave(i, 0.4)));
+                true_lightness.extend((0..SIDE * SIDE / 16).map(|i| 50.0 + wave(i, 40.0)));
                 ab.extend((0..2 * SIDE * SIDE / 16).map(|i| wave(i, 30.0)));
                 reset.push(t == 0);
             }
         }
-        Chunk { number: 0, lightness, ab, reset, flow: None }
+        Chunk { number: 0, lightness, true_lightness, ab, reset, flow: None }
     }
 
     /// A settled network whose normalizations go by their statistics and not by the batch's: no lane sees another.

@@ -107,10 +107,10 @@ impl InputKind {
         !matches!(self, InputKind::Clips | InputKind::Video)
     }
 
-    /// Whether grey photographs are left out. Published collections hold a few percent that nobody has sorted out; in one's own folders
-    /// there may be a reason.
+    /// Whether what is grey throughout is left out. Published collections hold a few percent that nobody has sorted out, and films have black frames
+    /// and shots without color; in one's own folders there may be a reason.
     pub(super) fn leaves_out_grey(self) -> bool {
-        matches!(self, InputKind::Stl10 | InputKind::Cifar10 | InputKind::ImageNet | InputKind::Coco | InputKind::Landscapes)
+        !matches!(self, InputKind::Stills | InputKind::Clips)
     }
 }
 

@@ -107,9 +107,11 @@ fn the_target_of_a_flat_color_is_that_color() {
     let color = [180, 60, 30];
     let set = still_set(folder.path(), 40, 40, &color.repeat(1600));
     let lanes = Lanes::new(set, Split::Train, small_config()).unwrap();
-    let [_, a, b] = srgb_to_lab(color);
+    let [l, a, b] = srgb_to_lab(color);
     // Camera and degradation are on: a flat picture looks the same from everywhere, and the target ignores the degradation.
-    for frame in lanes.chunk(5).ab.chunks_exact(2 * 48) {
+    let chunk = lanes.chunk(5);
+    assert!(chunk.true_lightness.iter().all(|&found| (found - l).abs() < 0.01));
+    for frame in chunk.ab.chunks_exact(2 * 48) {
         // The mean of 16 equal numbers in f32.
         assert!(frame[..48].iter().all(|&found| (found - a).abs() < 0.01));
         assert!(frame[48..].iter().all(|&found| (found - b).abs() < 0.01));
