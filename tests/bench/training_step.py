@@ -4,7 +4,7 @@
 
 The same network, sizes, losses, optimizer and moving average of the weights, in float; the two take turns, so that what else the machine does meets both.
 Not the same: PyTorch's batch lies on the device already, and its soft targets are encoded beforehand; Burn's step contains both, and looks at
-every weight for numbers that are not finite. Burn's workers normalize over a share of the lanes each. Burn's time is the mean of three steps, PyTorch's the
+every weight for numbers that are not finite. Burn's workers, of which there is one on a GPU, normalize over a share of the lanes each. Burn's time is the mean of three steps, PyTorch's the
 median of five.
 """
 
@@ -98,8 +98,6 @@ def refuse_what_is_not_built(config, device):
     reasons += [f"loss.{key}" for key in ("regression", "feature", "warp", "agreement", "colorfulness_weight", "fidelity_weight") if key in loss]
     if net.get("kind") != "recurrent-unet" or not {"widths", "deep_blocks", "head_width"} <= net.keys():
         reasons.append("net: only recurrent-unet, with its three settings")
-    if device.type == "cuda" and config.get("workers") != 1:
-        reasons.append("workers: must be 1 on a GPU")
     if reasons:
         sys.exit(f"the configuration asks for what is not built here: {', '.join(reasons)}")
 

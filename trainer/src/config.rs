@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::lanes::LaneConfig;
 use crate::losses::LossConfig;
 use crate::losses::adversarial::AdversarialConfig;
+use crate::losses::features::FeatureNetKind;
 use crate::nets::initialization::Initialization;
 use crate::nets::{NetConfig, Network, OutputKind};
 use crate::schedule::ScheduleConfig;
@@ -50,6 +51,10 @@ pub struct RunConfig {
     pub encoder_weights: Option<PathBuf>,
     /// Decoupled weight decay; biases and normalization have none.
     pub weight_decay: f32,
+    /// How long the optimizer (AdamW) remembers gradients.
+    pub beta_1: f32,
+    /// How long it remembers their squares.
+    pub beta_2: f32,
     /// The global gradient norm is clipped to this.
     pub gradient_norm_max: f32,
     /// The decay of the moving average of the weights, which is what is evaluated and exported. 0 turns it off.
@@ -96,6 +101,8 @@ impl Default for RunConfig {
             start_from: None,
             encoder_weights: None,
             weight_decay: 0.02,
+            beta_1: 0.9,
+            beta_2: 0.99,
             gradient_norm_max: 1.0,
             average_decay: 0.999,
             output: OutputKind::default(),
@@ -143,6 +150,9 @@ impl RunConfig {
             "weight_decay is {}; it must be 0 or a positive number",
             self.weight_decay
         );
+        for (name, beta) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
+            ensure!((0.0..1.0).contains(&beta), "{name} is {beta}; 0 to below 1");
+        }
         // What a model file may say, by its contract.
         ensure!((0.01..=10.0).contains(&self.temperature), "temperature {} is outside 0.01 to 10", self.temperature);
         ensure!((0.0..=4.0).contains(&self.saturation), "saturation {} is outside 0 to 4", self.saturation);
@@ -203,6 +213,28 @@ impl RunConfig {
             );
         }
         self.centers().map(|_| ())
+    }
+
+    /// Whether the network begins with a pretrained encoder, or the feature loss looks through one, and no file is named for it.
+    pub fn lacks_encoder_weights(&self) -> bool {
+        (self.net.has_pretrained_encoder() && self.encoder_weights.is_none()) || self.looks_without_weights()
+    }
+
+    /// Names the file of the pretrained encoder's weights for whatever has none yet.
+    pub fn take_encoder_weights(&mut self, file: &Path) {
+        if self.looks_without_weights()
+            && let Some(feature) = &mut self.loss.feature
+        {
+            feature.weights = Some(file.to_owned());
+        }
+        if self.net.has_pretrained_encoder() && self.encoder_weights.is_none() {
+            self.encoder_weights = Some(file.to_owned());
+        }
+    }
+
+    /// Whether the feature loss looks through the pretrained encoder, and no file is named for it.
+    pub fn looks_without_weights(&self) -> bool {
+        self.loss.feature.as_ref().is_some_and(|feature| feature.net == FeatureNetKind::Lite0 && feature.weights.is_none())
     }
 
     /// The steps in front of the run's last phase, in which all that is to learn does, as it is to: behind a critic's and a generator's time alone, and once
@@ -301,7 +333,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         use crate::losses::agreement::AgreementConfig;
-        use crate::losses::features::{FeatureConfig, FeatureNetKind};
+        use crate::losses::features::FeatureConfig;
         use crate::nets::recurrent_unet::RecurrentUNetConfig;
 
         fn recurrent(config: &mut RunConfig, change: impl FnOnce(&mut RecurrentUNetConfig)) {
@@ -370,7 +402,7 @@ mod tests {
                 count += 1;
             }
         }
-        assert_eq!(count, 2 + 9);
+        assert_eq!(count, 2 + 11);
     }
 
     #[test]

@@ -42,6 +42,7 @@ configurations! {
     mse = "mse": "regression" to 0.8,
     l1 = "l1": "regression" to 0.9,
     huber = "huber": "regression" to 0.9,
+    cross_entropy = "cross-entropy": "cross_entropy" to 0.9,
     rebalanced = "rebalanced": "cross_entropy" to 0.9,
     colorfulness = "colorfulness": "colorfulness" to 0.9,
     feature = "feature": "feature" to 0.97,
@@ -78,6 +79,8 @@ fn tiny(name: &str) -> RunConfig {
     let net = table["net"].as_table_mut().unwrap();
     let small: toml::Table = match net["kind"].as_str().unwrap() {
         "pix2pix" => toml::from_str("widths = [4, 6, 8, 8]").unwrap(),
+        "memory-unet" => toml::from_str("widths = [4, 6, 8, 12]\nhead_width = 8").unwrap(),
+        "resnet-unet" => toml::from_str("width = 4\nblocks = [1, 1, 1, 1]\nhead_width = 8").unwrap(),
         _ => toml::from_str("widths = [4, 6, 8, 12]\ndeep_blocks = 1\nhead_width = 8").unwrap(),
     };
     net.extend(small);
@@ -86,9 +89,14 @@ fn tiny(name: &str) -> RunConfig {
     (config.log_every, config.checkpoint_every, config.evaluate_every) = (5, 30, 1000);
     (config.schedule.peak, config.schedule.warmup_steps) = (1e-2, 4);
     config.input_size = [64, 32];
-    let side = if config.adversarial.is_some() { 32 * config.data.output_stride } else { 48 };
+    let output = config.adversarial.as_ref().map_or(12, |adversarial| adversarial.critic.side_min());
+    let side = (output * config.data.output_stride).next_multiple_of(config.net.side_multiple());
     (config.data.lanes, config.data.width, config.data.height, config.data.chunks_per_item) = (2, side, side, 2);
     config.data.clip_share = 0.0;
+    // No file of weights is at hand here.
+    if let Some(feature) = &mut config.loss.feature {
+        feature.net = FeatureNetKind::Random;
+    }
     if let Some(AdversarialConfig { critic, generator_steps, critic_steps, .. }) = &mut config.adversarial {
         let (CriticConfig::Patch70 { width } | CriticConfig::Patch30 { width } | CriticConfig::Nogan { width }) = critic;
         *width = 8;
@@ -152,7 +160,7 @@ fn lines(run: &Path) -> Vec<Value> {
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|line| line.get("loss").is_some());
     lines
         .map(|mut line| {
-            line.as_object_mut().unwrap().retain(|key, _| !key.ends_with("_s") && key != "waited_share");
+            line.as_object_mut().unwrap().retain(|key, _| !key.ends_with("_s") && key != "waited_share" && key != "memory_mb");
             line
         })
         .collect()
@@ -310,9 +318,13 @@ fn rgb_and_chroma_networks_learn_too() {
 #[test]
 fn what_cannot_go_together_is_refused_before_anything_is_written() {
     type Mistake = fn(&mut RunConfig);
-    let mistakes: [(Mistake, &str); 6] = [
+    let mistakes: [(Mistake, &str); 7] = [
+        (
+            |config| config.loss.feature = Some(FeatureConfig { net: FeatureNetKind::Lite0, ..FeatureConfig::default() }),
+            "--encoder-weights",
+        ),
         (|config| config.loss.warp = tiny("warp-consistency").loss.warp, "data.flow"),
-        (|config| config.data.width = 32, "needs at least 32"),
+        (|config| config.data.width = 64, "needs at least 70"),
         (|config| config.adversarial.as_mut().unwrap().label_smoothing = 1.5, "label_smoothing 1.5"),
         (|config| config.loss.agreement = Some(Default::default()), "both looks would be the same"),
         (|config| config.loss.colorfulness_weight = -1.0, "colorfulness_weight is -1"),

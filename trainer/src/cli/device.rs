@@ -1,6 +1,7 @@
 //! Where Burn computes.
 
 use anyhow::{bail, ensure};
+use autochrome_trainer::config::RunConfig;
 use burn::tensor::Device;
 use clap::ValueEnum;
 
@@ -16,6 +17,14 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
+    /// Lets `config` have as many workers as there are GPUs, and says so: more would share the batch of one GPU among them, which only makes it slower.
+    pub(crate) fn fit(&self, config: &mut RunConfig) {
+        if matches!(self.device, DeviceChoice::Cuda) && config.workers != self.devices {
+            eprintln!("workers = {} in place of {}: on GPUs there is one for each", self.devices, config.workers);
+            config.workers = self.devices;
+        }
+    }
+
     /// The devices, for training; the first holds the network.
     pub(crate) fn open(&self) -> anyhow::Result<Vec<Device>> {
         ensure!(self.devices > 0, "--devices is above 0");
@@ -64,4 +73,21 @@ fn open_cuda(count: usize) -> anyhow::Result<Vec<Device>> {
 #[cfg(not(feature = "cuda"))]
 fn open_cuda(_count: usize) -> anyhow::Result<Vec<Device>> {
     bail!("this build has no CUDA; build it with `cargo build --release -p autochrome-trainer --features cuda`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_has_one_worker_for_each_gpu_and_its_own_number_on_a_cpu() {
+        let workers = |device, devices| {
+            let mut config = RunConfig { workers: 2, ..RunConfig::default() };
+            Devices { device, devices }.fit(&mut config);
+            config.workers
+        };
+        assert_eq!(workers(DeviceChoice::Cuda, 1), 1);
+        assert_eq!(workers(DeviceChoice::Cuda, 3), 3);
+        assert_eq!(workers(DeviceChoice::Cpu, 1), 2);
+    }
 }

@@ -25,7 +25,9 @@ pub(crate) struct DryRun {
 impl DryRun {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self { config, data, changes, devices } = self;
-        let found = dry_run(&changes.read(&config)?, &data, &devices.open()?)?;
+        let mut config = changes.read(&config)?;
+        devices.fit(&mut config);
+        let found = dry_run(&config, &data, &devices.open()?)?;
         println!("{}", found.summary());
         ensure!(found.export.is_err() || found.agrees(), "the exported file does not do what the network does");
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use autochrome_model::Colorizer;
 use autochrome_trainer::checkpoint::write_atomically;
 use autochrome_trainer::data::pack::{PackConfig, PackInput, pack};
@@ -13,6 +13,7 @@ use autochrome_trainer::export;
 use clap::ValueEnum;
 use tempfile::TempDir;
 
+use super::pack::Framing;
 use crate::terminal::Bar;
 
 /// Measures model files beside grey pictures: one table, and a page with pictures.
@@ -25,6 +26,8 @@ pub(crate) struct Eval {
     /// this once.
     #[arg(long)]
     data: PathBuf,
+    #[command(flatten)]
+    framing: Framing,
     /// Which part of a packed set. All of a plain folder is measured.
     #[arg(long, value_enum, default_value_t)]
     split: Part,
@@ -88,7 +91,7 @@ impl From<Part> for Share {
 impl Eval {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         for &temperature in &self.temperatures {
-            anyhow::ensure!(temperature > 0.0 && temperature.is_finite(), "the temperature {temperature}: a positive number is needed");
+            ensure!(temperature > 0.0 && temperature.is_finite(), "the temperature {temperature}: a positive number is needed");
         }
         let model = |path: &PathBuf| if path.is_dir() { Contestant::from_run(path) } else { Contestant::from_file(path) };
         let mut models = self.models.iter().map(model).collect::<anyhow::Result<Vec<_>>>()?;
@@ -104,7 +107,7 @@ impl Eval {
             features: self.fid_weights.as_deref().map(FeatureNetwork::load).transpose()?,
             perceptual: self.lpips_weights.as_deref().map(PerceptualDistance::load).transpose()?,
         };
-        let opened = Opened::open(&self.data)?;
+        let opened = Opened::open(&self.data, &self.framing)?;
         let share = if opened.temporary.is_some() { Share::Whole } else { self.split.into() };
         let exhibits = Exhibits::choose_from(&self.data, &opened.set, share, self.limit)?;
         if exhibits.too_small() > 0 {
@@ -149,7 +152,7 @@ impl Eval {
     fn show(&self, found: &Comparison) -> anyhow::Result<()> {
         print!("{}", if self.json { table::json_lines(found)? } else { table::text(found) });
         if let Some(file) = &self.report {
-            write_atomically(file, page::html(found)?.as_bytes()).context("write the report")?;
+            write_atomically(file, page::html(found).as_bytes()).context("write the report")?;
             eprintln!("{}", file.display());
         }
         Ok(())
@@ -163,16 +166,22 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(data: &Path) -> anyhow::Result<Self> {
+    fn open(data: &Path, framing: &Framing) -> anyhow::Result<Self> {
         let text = data.to_string_lossy();
         if data.join(MANIFEST_NAME).exists() || !(data.exists() || text.contains(':')) {
-            return Ok(Self { set: PackedSet::open(data)?, temporary: None });
+            let set = PackedSet::open(data)?;
+            ensure!(
+                !framing.is_given(),
+                "{} is a packed set, and measured as it was packed; --short-side, --fps and --pad are for pictures and films that are not packed yet",
+                data.display()
+            );
+            return Ok(Self { set, temporary: None });
         }
         let what = || format!("evaluate on {}, which is no packed set", data.display());
         let folder = tempfile::tempdir().context("make a folder to pack into")?;
         let out = folder.path().join("packed");
         let input = if data.exists() { PackInput::detect(data) } else { PackInput::parse(&text) };
-        let config = PackConfig { inputs: vec![input.with_context(what)?], out: out.clone(), ..PackConfig::default() };
+        let config = framing.apply(PackConfig { inputs: vec![input.with_context(what)?], out: out.clone(), ..PackConfig::default() });
         let mut bar = Bar::new("packed");
         let summary = pack(&config, &mut |done, total| bar.at(done as u64, total as u64, "")).with_context(what)?;
         bar.end();

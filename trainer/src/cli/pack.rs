@@ -19,15 +19,8 @@ pub(crate) struct Pack {
     /// The folder to create.
     #[arg(long)]
     out: PathBuf,
-    /// The longest that a picture's shorter side may be, pixels. Smaller pictures stay as they are.
-    #[arg(long, default_value_t = 144)]
-    short_side: u32,
-    /// Frames a second taken from video files.
-    #[arg(long)]
-    fps: Option<f32>,
-    /// Shrink video frames into a box of this size, as WIDTHxHEIGHT, with black around them.
-    #[arg(long, value_parser = size)]
-    pad: Option<[usize; 2]>,
+    #[command(flatten)]
+    framing: Framing,
     /// Pack only this many stills.
     #[arg(long)]
     limit: Option<usize>,
@@ -39,17 +32,46 @@ pub(crate) struct Pack {
     force: bool,
 }
 
+/// What is taken from pictures and films.
+#[derive(Clone, clap::Args)]
+pub(crate) struct Framing {
+    /// The longest that a picture's shorter side may be, pixels; 144 by default. Smaller pictures stay as they are.
+    #[arg(long)]
+    short_side: Option<u32>,
+    /// Frames a second taken from video files.
+    #[arg(long)]
+    fps: Option<f32>,
+    /// Shrink video frames into a box of this size, as WIDTHxHEIGHT, with black around them.
+    #[arg(long, value_parser = size)]
+    pad: Option<[usize; 2]>,
+}
+
+impl Framing {
+    /// Whether anything was asked for.
+    pub(crate) fn is_given(&self) -> bool {
+        self.short_side.is_some() || self.fps.is_some() || self.pad.is_some()
+    }
+
+    /// `config` with what was asked for.
+    pub(crate) fn apply(&self, config: PackConfig) -> PackConfig {
+        PackConfig {
+            short_side: self.short_side.unwrap_or(config.short_side),
+            video_fps: self.fps.or(config.video_fps),
+            pad: self.pad.map(|sides| sides.map(|side| u32::try_from(side).unwrap_or(u32::MAX))).or(config.pad),
+            ..config
+        }
+    }
+}
+
 impl Pack {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { inputs, out, short_side, fps, pad, limit, shard, force } = self;
+        let Self { inputs, out, framing, limit, shard, force } = self;
         let inputs = inputs.iter().map(|text| PackInput::parse(text)).collect::<anyhow::Result<_>>()?;
-        let pad = pad.map(|sides| sides.map(|side| u32::try_from(side).unwrap_or(u32::MAX)));
-        let config =
-            PackConfig { inputs, out: out.clone(), short_side, video_fps: fps, pad, limit, part: shard, force, ..PackConfig::default() };
+        let config = framing.apply(PackConfig { inputs, out: out.clone(), limit, part: shard, force, ..PackConfig::default() });
         let mut bar = terminal::Bar::new("packed");
         let summary = pack(&config, &mut |done, total| bar.at(done as u64, total as u64, ""))?;
         bar.end();
-        tell(&out, &summary, short_side);
+        tell(&out, &summary, config.short_side);
         Ok(())
     }
 }
@@ -90,7 +112,7 @@ fn tell(out: &Path, summary: &PackSummary, short_side: u32) {
         counted(summary.skipped.len(), "file")
     );
     if summary.grey > 0 {
-        println!("{} grey photographs were left out", summary.grey);
+        println!("grey photographs and pieces of film that were left out: {}", summary.grey);
     }
     if summary.small > 0 {
         println!("{} items have a shorter side below {short_side} pixels and were kept at their size", summary.small);

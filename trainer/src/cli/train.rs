@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use autochrome_trainer::config::{RunConfig, SizeConfig};
+use autochrome_trainer::losses::features::FeatureNetKind;
 use autochrome_trainer::train;
 
 use super::device::Devices;
@@ -23,7 +24,8 @@ pub(crate) struct Changes {
     /// A checkpoint or a float ONNX file whose weights to start from, in place of the configuration's.
     #[arg(long)]
     start_from: Option<PathBuf>,
-    /// A pretrained encoder's weights (see `convert-encoder`), in place of the configuration's.
+    /// A pretrained encoder's weights (see `convert-encoder`), in place of the configuration's: for the network that begins with them, and for the
+    /// feature loss that looks through them.
     #[arg(long)]
     encoder_weights: Option<PathBuf>,
 }
@@ -39,7 +41,15 @@ impl Changes {
         }
         config.steps = steps.unwrap_or(config.steps);
         config.start_from = start_from.or(config.start_from);
-        config.encoder_weights = encoder_weights.or(config.encoder_weights);
+        if let Some(file) = encoder_weights {
+            if let Some(feature) = config.loss.feature.as_mut().filter(|feature| feature.net == FeatureNetKind::Lite0) {
+                feature.weights = Some(file.clone());
+            }
+            // Also where the network has none, which is then told; the feature loss alone is reason enough for the file.
+            if config.net.has_pretrained_encoder() || config.loss.feature.is_none() {
+                config.encoder_weights = Some(file);
+            }
+        }
         Ok(config)
     }
 }
@@ -64,7 +74,8 @@ pub(crate) struct Train {
 impl Train {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self { config, data, run, changes, devices } = self;
-        let config = changes.read(&config)?;
+        let mut config = changes.read(&config)?;
+        devices.fit(&mut config);
         let mut watcher = terminal::Terminal::new();
         train::start(&run, &config, &data, &devices.open()?, &*stop_on_signals()?, &mut watcher)
     }

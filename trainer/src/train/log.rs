@@ -33,6 +33,8 @@ pub struct StepMetrics {
     /// Share of the time that the loop waited for chunks from the loader, 0 to 1; of the time that `frames_per_s` counts. That a worker encodes
     /// the colors of a chunk and brings it to its device is part of the step.
     pub waited_share: f64,
+    /// What the process has in memory, MB; 0 where the system does not say.
+    pub memory_mb: f64,
     /// Frames a step.
     #[serde(skip)]
     pub frames: f64,
@@ -181,11 +183,28 @@ impl Window {
             frames_per_s: self.frames as f64 / self.spent.wall_s,
             processor_s: self.spent.processor_s / steps as f64,
             waited_share: self.waited.as_secs_f64() / self.spent.wall_s,
+            memory_mb: resident().unwrap_or(0) as f64 / 1e6,
             frames: self.frames as f64 / steps as f64,
         };
         *self = Self::default();
         metrics
     }
+}
+
+/// What this process has in memory, bytes, as the Linux kernel counts it.
+fn resident() -> Option<u64> {
+    memory("VmRSS:")
+}
+
+/// The most that it had in memory so far, bytes.
+pub(super) fn resident_peak() -> Option<u64> {
+    memory("VmHWM:")
+}
+
+fn memory(what: &str) -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// Processor time of this process so far, all threads, seconds; 0 where the system does not say.

@@ -104,8 +104,11 @@ impl Look {
     }
 
     fn values(&self) -> Values {
-        let value = |tensor: &Tensor<1>| tensor.clone().into_scalar::<f32>();
-        Values { loss: value(&self.found.total), parts: self.found.parts.iter().map(|(name, part)| (*name, value(part))).collect() }
+        // One question to the device, and not one for each: a GPU would stand still for every answer.
+        let all: Vec<Tensor<1>> =
+            std::iter::once(&self.found.total).chain(self.found.parts.iter().map(|(_, part)| part)).cloned().collect();
+        let values = Tensor::cat(all, 0).into_data().try_into_vec::<f32>().expect("losses are floats");
+        Values { loss: values[0], parts: self.found.parts.iter().zip(&values[1..]).map(|((name, _), value)| (*name, *value)).collect() }
     }
 }
 
