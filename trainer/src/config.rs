@@ -402,7 +402,7 @@ mod tests {
                 count += 1;
             }
         }
-        assert_eq!(count, 2 + 11);
+        assert_eq!(count, 2 + 9);
     }
 
     #[test]
