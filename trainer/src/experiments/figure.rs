@@ -66,6 +66,9 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &PackedSet, setting: &Se
         "# {}\n\n{spent}| | steps | last training loss | validation loss |{more}\n| --- | --- | --- | --- |{rule}\n{rows}\n![losses](losses.svg)\n",
         plan.question
     );
+    if range_test {
+        page += "\nThe loss falls most steeply at the first of the two rates, a good peak for a schedule; where it is least, it is about to explode.\n";
+    }
     if entries.windows(2).any(|pair| minimized(&pair[0]) != minimized(&pair[1])) {
         page += "\nThe entries minimize different sums: each loss can be compared with itself only.\n";
     }
