@@ -292,13 +292,26 @@ impl Network {
 
 #[cfg(test)]
 pub(crate) mod test_nets {
-    use burn::module::{ModuleMapper, Param};
+    use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 
     use super::*;
 
     /// A small network of the first family.
     pub(crate) fn small(deep_blocks: usize) -> NetConfig {
         NetConfig::RecurrentUnet(RecurrentUNetConfig { widths: [4, 6, 8, 12], deep_blocks, head_width: 6 })
+    }
+
+    /// All parameters of a module, statistics too, in field order.
+    pub(crate) fn numbers(module: &impl Module) -> Vec<f32> {
+        struct Read(Vec<f32>);
+        impl ModuleVisitor for Read {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.extend(param.val().into_data().try_into_vec::<f32>().expect("floats"));
+            }
+        }
+        let mut read = Read(Vec::new());
+        module.visit(&mut read);
+        read.0
     }
 
     /// A network on a plain device whose every parameter and statistic is of an ordinary size but none is at its beginning: as if it had been trained.

@@ -104,7 +104,7 @@ mod tests {
     use crate::data::lanes::{Chunk, LaneConfig};
     use crate::losses::center_tensor;
     use crate::nets::discriminator::CriticConfig;
-    use crate::nets::test_nets;
+    use crate::nets::test_nets::{self, numbers};
 
     const LANES: usize = 4;
     const SIDE: usize = 128;
@@ -164,18 +164,6 @@ mod tests {
         Device::flex().autodiff()
     }
 
-    fn values(module: &impl Module) -> Vec<f32> {
-        struct Read(Vec<f32>);
-        impl ModuleVisitor for Read {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                self.0.extend(param.val().into_data().try_into_vec::<f32>().unwrap());
-            }
-        }
-        let mut read = Read(Vec::new());
-        module.visit(&mut read);
-        read.0
-    }
-
     fn gradients(net: &Network, share: &Share) -> Vec<Vec<f32>> {
         struct Read<'a>(&'a GradientsParams, Vec<Vec<f32>>);
         impl ModuleVisitor for Read<'_> {
@@ -215,7 +203,7 @@ mod tests {
         let net = network(config);
         let mut adversary = fresh(adversarial, config.output, &device);
         adversary.critic = adversary.critic.map(&mut Written(1));
-        let before = values(&adversary.critic);
+        let before = numbers(&adversary.critic);
         let wave = |size: usize, scale: f32| (0..LANES * size).map(|i| scale * (i as f32 / 7.3).sin()).collect::<Vec<f32>>();
         let chunk = Chunk {
             number: step,
@@ -236,7 +224,7 @@ mod tests {
             Look::new(net.clone().fork(&device), batch, states, &lanes, &view, step)
         });
         let share = learn(&net, &mut adversary, looks, step, adversarial, &workers, &device);
-        let behind = values(&adversary.critic);
+        let behind = numbers(&adversary.critic);
         (share, net, [before, behind])
     }
 

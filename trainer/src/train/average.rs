@@ -36,25 +36,11 @@ pub(super) fn averaged(average: Network, net: &Network, decay: f32) -> Network {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::nets::test_nets;
-
-    /// All numbers of a network, statistics too.
-    fn numbers(net: &Network) -> Vec<f32> {
-        struct Read(Vec<f32>);
-        impl ModuleVisitor for Read {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                self.0.extend(param.val().into_data().try_into_vec::<f32>().unwrap());
-            }
-        }
-        let mut read = Read(Vec::new());
-        net.visit(&mut read);
-        read.0
-    }
+    use crate::nets::test_nets::{self, numbers};
 
     #[test]
     fn the_average_goes_a_share_of_the_way_to_the_newest_weights_and_statistics() {
