@@ -116,3 +116,16 @@ fn what_cannot_be_measured_is_said_in_one_line() {
         assert!(expected.iter().all(|part| said.contains(part)), "{said}");
     }
 }
+
+#[test]
+fn what_is_not_packed_yet_is_shrunk_as_asked_and_a_packed_set_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = pictures(folder.path());
+    let output = eval(&photos).args(["--stills-only", "--short-side", "24"]).output().unwrap();
+    assert!(output.status.success() && said(&output).contains("2 stills of 24 pixels"), "{}", said(&output));
+    let packed = folder.path().join("packed");
+    let mut pack = Command::new(env!("CARGO_BIN_EXE_autochrome-trainer"));
+    assert!(pack.arg("pack").arg(&photos).arg("--out").arg(&packed).status().unwrap().success());
+    let output = eval(&packed).args(["--split", "all", "--short-side", "24"]).output().unwrap();
+    assert!(!output.status.success() && said(&output).contains("is a packed set, and measured as it was packed"), "{}", said(&output));
+}
