@@ -12,6 +12,7 @@ use burn::tensor::{Bytes, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::export::calibrate::Ranges;
+use crate::files::{sync_folder, write_synced};
 use crate::nets::discriminator::Critic;
 use crate::nets::{Network, States};
 
@@ -352,37 +353,6 @@ pub fn frozen_ranges(checkpoint: &Path) -> anyhow::Result<Option<Ranges>> {
         return Ok(None);
     }
     serde_json::from_slice(&read_checked(checkpoint, RANGES)?).map(Some).with_context(|| format!("read {}", file.display()))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let attempt = || -> std::io::Result<()> {
-        let mut file = fs::File::create(path)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()
-    };
-    attempt().with_context(|| format!("write {}", path.display()))
-}
-
-/// Writes a file so that it is there whole or not at all.
-///
-/// # Errors
-/// If it cannot be written.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    let attempt = || -> anyhow::Result<()> {
-        let mut file = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).tempfile_in(folder)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    attempt().with_context(|| format!("write {}", path.display()))?;
-    sync_folder(folder)
-}
-
-fn sync_folder(folder: &Path) -> anyhow::Result<()> {
-    fs::File::open(folder).and_then(|f| f.sync_all()).with_context(|| format!("sync {}", folder.display()))
 }
 
 #[cfg(test)]

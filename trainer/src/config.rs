@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use autochrome_model::contract::Output;
 use burn::tensor::Device;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::data::lanes::LaneConfig;
+use crate::data::soft_colors::SoftEncoding;
 use crate::losses::LossConfig;
 use crate::losses::adversarial::AdversarialConfig;
 use crate::losses::features::FeatureNetKind;
@@ -26,8 +28,8 @@ pub struct RunConfig {
     pub seed: u64,
     /// How the first weights are drawn.
     pub initialization: Initialization,
-    /// Threads that each train on a share of the lanes; as many as there are cores, and 1 on a GPU. Part of the result: the normalization's
-    /// batch statistics are a share's.
+    /// Threads that each train on a share of the lanes: give as many as there are cores; on GPUs there is one for each, whatever this says. Part of the
+    /// result, and so not counted from the machine: the normalization's batch statistics are a share's.
     pub workers: usize,
     /// Optimizer steps.
     pub steps: u64,
@@ -126,8 +128,7 @@ impl RunConfig {
     /// # Errors
     /// If it cannot be read, holds an unknown key, or its values do not go together.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read the configuration {}", path.display()))?;
-        let config: Self = toml::from_str(&text).with_context(|| format!("read the configuration {}", path.display()))?;
+        let config: Self = read_toml(path, "the configuration")?;
         config.check().with_context(|| format!("the configuration {}", path.display()))?;
         Ok(config)
     }
@@ -156,11 +157,21 @@ impl RunConfig {
         // What a model file may say, by its contract.
         ensure!((0.01..=10.0).contains(&self.temperature), "temperature {} is outside 0.01 to 10", self.temperature);
         ensure!((0.0..=4.0).contains(&self.saturation), "saturation {} is outside 0 to 4", self.saturation);
-        let sides = [self.data.width, self.data.height, self.input_size[0], self.input_size[1]];
         let (multiple, stride) = (self.net.side_multiple(), self.net.output_stride());
-        ensure!(sides.iter().all(|s| *s > 0 && s % multiple == 0), "sizes {sides:?}: every side must be a multiple of {multiple}");
-        if let Some([width, height]) = self.net.only_size() {
-            ensure!(sides == [width, height, width, height], "sizes {sides:?}: this network takes pictures of {width} x {height} only");
+        for (name, [width, height]) in [("data.width x data.height", [self.data.width, self.data.height]), ("input_size", self.input_size)]
+        {
+            ensure!(
+                [width, height].iter().all(|side| *side > 0 && side % multiple == 0),
+                "{name} is {width} x {height}; for this network every side must be a multiple of {multiple}"
+            );
+            if let Some(only) = self.net.only_size() {
+                ensure!(
+                    only == [width, height],
+                    "{name} is {width} x {height}; this network takes pictures of {} x {} only",
+                    only[0],
+                    only[1]
+                );
+            }
         }
         ensure!(self.data.output_stride == stride, "data.output_stride is {}; the network predicts at 1/{stride}", self.data.output_stride);
         ensure!(
@@ -168,6 +179,10 @@ impl RunConfig {
             "steps, log_every, checkpoint_every and evaluate_every are above 0"
         );
         self.loss.check()?;
+        ensure!(
+            self.output == OutputKind::Bins || self.adversarial.is_some() || self.loss.asks_for_something(),
+            "the losses ask for nothing: give mean_weight or another of loss's weights, or loss.regression"
+        );
         if let Some(QuantizationConfig { start_share }) = self.quantization {
             ensure!((0.0..1.0).contains(&start_share), "quantization.start_share {start_share} is outside 0 to 1");
         }
@@ -215,26 +230,37 @@ impl RunConfig {
         self.centers().map(|_| ())
     }
 
-    /// Whether the network begins with a pretrained encoder, or the feature loss looks through one, and no file is named for it.
-    pub fn lacks_encoder_weights(&self) -> bool {
-        (self.net.has_pretrained_encoder() && self.encoder_weights.is_none()) || self.looks_without_weights()
+    /// Checks that the pretrained encoder, with which the network begins or through which the feature loss looks, has its weights: random ones would be
+    /// frozen, or say nothing about a picture.
+    ///
+    /// # Errors
+    /// Says what lacks them and how to give them.
+    pub fn ensure_encoder_weights(&self) -> anyhow::Result<()> {
+        ensure!(
+            !self.net.has_pretrained_encoder() || self.encoder_weights.is_some() || self.start_from.is_some(),
+            "the network begins with a pretrained encoder; give its weights (--encoder-weights, see convert-encoder), or what to start from (--start-from)"
+        );
+        ensure!(
+            self.loss.feature.as_ref().is_none_or(|feature| feature.net != FeatureNetKind::Lite0 || feature.weights.is_some()),
+            "the feature loss looks through a pretrained encoder; give its weights (--encoder-weights, see convert-encoder), or its file in \
+             loss.feature.weights"
+        );
+        Ok(())
     }
 
-    /// Names the file of the pretrained encoder's weights for whatever has none yet.
-    pub fn take_encoder_weights(&mut self, file: &Path) {
-        if self.looks_without_weights()
-            && let Some(feature) = &mut self.loss.feature
-        {
-            feature.weights = Some(file.to_owned());
-        }
-        if self.net.has_pretrained_encoder() && self.encoder_weights.is_none() {
+    /// Gives the weights of `file` to the pretrained encoder wherever there is one: in the network, in the feature loss, or in both. Returns whether there is
+    /// any.
+    pub fn take_encoder_weights(&mut self, file: &Path) -> bool {
+        let begins = self.net.has_pretrained_encoder();
+        if begins {
             self.encoder_weights = Some(file.to_owned());
         }
-    }
-
-    /// Whether the feature loss looks through the pretrained encoder, and no file is named for it.
-    pub fn looks_without_weights(&self) -> bool {
-        self.loss.feature.as_ref().is_some_and(|feature| feature.net == FeatureNetKind::Lite0 && feature.weights.is_none())
+        let looking = self.loss.feature.as_mut().filter(|feature| feature.net == FeatureNetKind::Lite0);
+        let looks = looking.is_some();
+        if let Some(feature) = looking {
+            feature.weights = Some(file.to_owned());
+        }
+        begins || looks
     }
 
     /// The steps in front of the run's last phase, in which all that is to learn does, as it is to: behind a critic's and a generator's time alone, and once
@@ -278,6 +304,15 @@ impl RunConfig {
         Ok(self.initialization.apply(Network::new(&self.net, self.outputs()?, device)))
     }
 
+    /// How true colors are encoded for a network that gives bins.
+    ///
+    /// # Errors
+    /// If there is no such grid of bins.
+    pub fn soft_encoding(&self) -> anyhow::Result<Option<SoftEncoding<'static>>> {
+        let centers = self.centers()?;
+        Ok((self.output == OutputKind::Bins).then(|| self.loss.soft_encoding(centers)))
+    }
+
     /// The bin centers that [`bins`](Self::bins) names.
     ///
     /// # Errors
@@ -309,8 +344,7 @@ impl SizeConfig {
     /// # Errors
     /// If it cannot be read, holds an unknown key, or lacks one.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read the size {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("read the size {}", path.display()))
+        read_toml(path, "the size")
     }
 
     /// Puts this size in place of `config`'s.
@@ -320,6 +354,19 @@ impl SizeConfig {
         [config.data.width, config.data.height] = self.training_size;
         config.net = self.net;
     }
+}
+
+/// Reads `what` from the TOML file `path`.
+///
+/// # Errors
+/// In one line: the file, and where in it what is wrong.
+pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path, what: &str) -> anyhow::Result<T> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {what} {}", path.display()))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or_else(String::new, |span| format!(", line {}", 1 + text[..span.start].matches('\n').count()));
+        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        anyhow::anyhow!("read {what} {}{line}: {message}", path.display())
+    })
 }
 
 #[cfg(test)]
@@ -362,6 +409,15 @@ mod tests {
             (|c| c.temperature = 0.0, "temperature 0"),
             (|c| c.saturation = 5.0, "saturation 5"),
             (|c| c.average_decay = 1.0, "average_decay 1"),
+            (|c| c.data.height = 100, "data.width x data.height is 128 x 100"),
+            (|c| c.input_size = [192, 100], "input_size is 192 x 100"),
+            (
+                |c| {
+                    c.output = OutputKind::Ab;
+                    (c.loss.mean_weight, c.loss.temporal_weight) = (0.0, 0.0);
+                },
+                "ask for nothing",
+            ),
             (
                 |c| {
                     let weights = Some("encoder.bpk".into());

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::checkpoint::Position;
 use crate::config::RunConfig;
 use crate::report::NO_LOSSES;
-use crate::train;
+use crate::run_folder;
 use crate::train::claim;
 
 /// The key that tells an evaluation's line from one about steps.
@@ -57,7 +57,8 @@ impl Run {
     /// # Errors
     /// If it holds none.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
-        let config = RunConfig::read(&train::config_file(folder)).with_context(|| format!("look for a run in {}", folder.display()))?;
+        let config =
+            RunConfig::read(&run_folder::config_file(folder)).with_context(|| format!("look for a run in {}", folder.display()))?;
         let empty = Map::new();
         let mut run =
             Self { folder: folder.to_owned(), config, series: BTreeMap::new(), steps: empty.clone(), evaluation: empty, log: None };
@@ -176,7 +177,7 @@ impl Run {
 
     /// The steps of the checkpoints that are there, oldest first.
     pub fn checkpoints(&self) -> Vec<u64> {
-        let listed = crate::checkpoint::list(&train::checkpoints(&self.folder)).unwrap_or_default();
+        let listed = crate::checkpoint::list(&run_folder::checkpoints(&self.folder)).unwrap_or_default();
         listed.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
     }
 
@@ -296,7 +297,7 @@ mod tests {
         assert_eq!(run.doing(), Doing::Training);
         drop(claim);
         // A resumed run puts a shorter log in the place of this one.
-        crate::checkpoint::write_atomically(&path.join("metrics.jsonl"), FIRST.as_bytes()).unwrap();
+        crate::files::write_atomically(&path.join("metrics.jsonl"), FIRST.as_bytes()).unwrap();
         run.refresh().unwrap();
         assert_eq!((run.step(), run.series["loss"].len(), run.evaluation_now()), (20, 1, None));
         append(&path, "{\"step\":100,\"loss\":1.0}\n");

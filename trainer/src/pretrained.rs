@@ -12,6 +12,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn_store::pytorch::PytorchReader;
 
 use crate::checkpoint;
+use crate::files;
 use crate::nets::Network;
 use crate::nets::lite0_unet::Encoder;
 
@@ -32,7 +33,7 @@ pub fn convert(from: &Path, to: &Path) -> anyhow::Result<usize> {
     let mut encoder = Encoder::new(&Device::flex());
     let count = fill(&mut encoder, &read(from).with_context(what)?).with_context(what)?;
     let bytes = encoder.into_record().into_bytes().context("encode the weights")?;
-    checkpoint::write_atomically(to, &bytes)?;
+    files::write_atomically(to, &bytes)?;
     Ok(count)
 }
 
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(fill(&mut encoder, &tensors).unwrap(), 48);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("encoder.bpk");
-        checkpoint::write_atomically(&file, &encoder.clone().into_record().into_bytes().unwrap()).unwrap();
+        files::write_atomically(&file, &encoder.clone().into_record().into_bytes().unwrap()).unwrap();
         let config: RunConfig = toml::from_str("[net]\nkind = \"lite0-unet\"").unwrap();
         let net = load_encoder(config.fresh_network(&device).unwrap(), &file).unwrap();
         let Network::Lite0UNet(net) = net else { panic!("another network") };

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use anyhow::Context;
 use autochrome_model::{Colorizer, LumaRange, Painter, contract};
 
-use crate::checkpoint::{Position, write_atomically};
+use crate::checkpoint::Position;
 use crate::config::RunConfig;
 use crate::data::lanes::Lanes;
 use crate::data::shard::PackedSet;
 use crate::data::split::Split;
 use crate::evaluate::{self, Exhibits, Share, StillQuality};
 use crate::export::{self, Provenance, calibrate, quantize};
+use crate::files::write_atomically;
 use crate::nets::Network;
 use crate::plot::{Chart, Series};
 

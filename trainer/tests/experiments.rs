@@ -85,6 +85,13 @@ fn a_range_test_shows_the_loss_over_the_rate() {
     assert!(rates.len() == 2 && rates.iter().all(|rate| (1e-6..1.0).contains(rate)), "{row}");
     assert!(read(&out.join("losses.svg")).contains("learning rate"));
     assert!(!out.join("pictures.png").exists(), "a network that was driven to pieces is not measured");
+
+    // That it diverges is what it is for; any other failure is one.
+    let changed = read(&plan).replace("peak = 1.0", "peak = 2.0");
+    std::fs::write(&plan, changed).unwrap();
+    let again = trainer().arg("experiment").arg(&plan).arg("--data").arg(&pack).arg("--out").arg(&out).output().unwrap();
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert!(!again.status.success() && said.contains("another configuration"), "{said}");
 }
 
 #[test]

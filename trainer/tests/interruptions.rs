@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use autochrome_trainer::data::split::{Split, split_of};
 use autochrome_trainer::train::{self, EvaluationMetrics, StepMetrics, Watcher};
-use autochrome_trainer::{checkpoint, config::RunConfig};
+use autochrome_trainer::{checkpoint, config::RunConfig, run_folder};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use small_run::{ended_well, losses, packed, start, trainer, wait_for};
@@ -47,7 +47,7 @@ fn rewrite(file: &Path, changes: &[(&str, &str)]) {
 
 /// The steps of the checkpoints of `run`.
 fn steps(run: &Path) -> Vec<String> {
-    let all = checkpoint::list(&train::checkpoints(run)).unwrap();
+    let all = checkpoint::list(&run_folder::checkpoints(run)).unwrap();
     all.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
 }
 
@@ -62,7 +62,7 @@ fn looked_at(run: &Path) -> anyhow::Result<Vec<String>> {
 /// resumed.)
 fn assert_same_end(found: &Path, expected: &Path) {
     assert_eq!(losses(found).last(), losses(expected).last());
-    let newest = |run: &Path| checkpoint::list(&train::checkpoints(run)).unwrap().pop().unwrap();
+    let newest = |run: &Path| checkpoint::list(&run_folder::checkpoints(run)).unwrap().pop().unwrap();
     let states = [found, expected].map(|run| fs::read(newest(run).join("states.f32")).unwrap());
     assert!(states[0] == states[1], "the states differ");
     for file in ["weights.bpk", "average.bpk"] {
@@ -79,7 +79,7 @@ fn weights(run: &Path, file: &Path) -> Vec<f32> {
             self.0.extend(param.val().into_data().try_into_vec::<f32>().unwrap());
         }
     }
-    let net = RunConfig::read(&train::config_file(run)).unwrap().fresh_network(&Device::flex()).unwrap();
+    let net = RunConfig::read(&run_folder::config_file(run)).unwrap().fresh_network(&Device::flex()).unwrap();
     let mut read = Read(Vec::new());
     checkpoint::load_weights(net, file).unwrap().visit(&mut read);
     read.0
@@ -100,7 +100,7 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
     assert!(start(folder.path(), &pack, &whole).wait().unwrap().success());
     let mut kills = 0;
     for milliseconds in [30, 170, 90, 260, 130, 210, 340] {
-        let mut child = if train::config_file(&killed).exists() {
+        let mut child = if run_folder::config_file(&killed).exists() {
             trainer().arg("resume").arg(&killed).spawn().unwrap()
         } else {
             start(folder.path(), &pack, &killed)
@@ -111,16 +111,16 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
         child.wait().unwrap();
     }
     assert!(kills > 3, "only {kills} were still running when they were killed");
-    if !train::config_file(&killed).exists() {
+    if !run_folder::config_file(&killed).exists() {
         let mut child = start(folder.path(), &pack, &killed);
-        wait_for(&train::config_file(&killed), &mut child);
+        wait_for(&run_folder::config_file(&killed), &mut child);
         child.kill().unwrap();
         child.wait().unwrap();
     }
     ended_well(trainer().arg("resume").arg(&killed));
     assert_same_end(&killed, &whole);
     assert_eq!(steps(&killed), ["00000038", "00000039", "00000040"]);
-    let left = fs::read_dir(train::checkpoints(&killed)).unwrap().count();
+    let left = fs::read_dir(run_folder::checkpoints(&killed)).unwrap().count();
     assert_eq!(left, 3, "a half checkpoint stayed");
 }
 
@@ -129,7 +129,7 @@ fn a_damaged_checkpoint_is_passed_over_and_its_file_is_named() {
     let (folder, pack) = prepared(&[("steps = 60", "steps = 2"), ("checkpoint_every = 10", "checkpoint_every = 1")]);
     let run = folder.path().join("run");
     assert!(start(folder.path(), &pack, &run).wait().unwrap().success());
-    let newest = train::checkpoints(&run).join("00000002");
+    let newest = run_folder::checkpoints(&run).join("00000002");
     assert_eq!(looked_at(&run).unwrap(), ["resuming at step 2"]);
     let mut files: Vec<PathBuf> = fs::read_dir(&newest).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -146,14 +146,14 @@ fn a_damaged_checkpoint_is_passed_over_and_its_file_is_named() {
             assert!(said.contains(&*name) || name == "checksums.json", "{name}: {said}");
             // It is out of the way, for a person to look at: here, to be put back.
             assert_eq!(steps(&run), ["00000000", "00000001"]);
-            fs::rename(train::checkpoints(&run).join("damaged-00000002"), &newest).unwrap();
+            fs::rename(run_folder::checkpoints(&run).join("damaged-00000002"), &newest).unwrap();
         }
         fs::write(file, &whole).unwrap();
     }
     // Without one of the files, and then without any whole checkpoint.
     fs::remove_file(&files[0]).unwrap();
     for step in ["00000000", "00000001", "00000002"] {
-        fs::remove_file(train::checkpoints(&run).join(step).join("weights.bpk")).unwrap();
+        fs::remove_file(run_folder::checkpoints(&run).join(step).join("weights.bpk")).unwrap();
     }
     let said = format!("{:#}", looked_at(&run).unwrap_err());
     assert!(said.contains("no whole checkpoint in") && said.contains("00000001/weights.bpk"), "{said}");
@@ -167,20 +167,21 @@ fn a_run_that_passed_over_damaged_checkpoints_keeps_those_it_writes() {
     assert_eq!(steps(&run), ["00000004", "00000005", "00000006"]);
     let file = |folder: &Path, step: &str| folder.join(step).join("weights.bpk");
     for step in ["00000005", "00000006"] {
-        fs::write(file(&train::checkpoints(&run), step), b"damaged").unwrap();
+        fs::write(file(&run_folder::checkpoints(&run), step), b"damaged").unwrap();
     }
     // The best of a course that is left.
-    let best = checkpoint::list(&train::best(&run)).unwrap().pop().unwrap();
-    fs::rename(best, train::best(&run).join("00000099")).unwrap();
-    fs::write(train::config_file(&run), toml_with(&run, |config| (config.steps, config.keep, config.evaluate_every) = (5, 1, 1))).unwrap();
+    let best = checkpoint::list(&run_folder::best(&run)).unwrap().pop().unwrap();
+    fs::rename(best, run_folder::best(&run).join("00000099")).unwrap();
+    fs::write(run_folder::config_file(&run), toml_with(&run, |config| (config.steps, config.keep, config.evaluate_every) = (5, 1, 1)))
+        .unwrap();
     let said = ended_well(trainer().arg("resume").arg(&run));
     assert!(said.contains("resuming at step 4") && said.contains("damaged-00000006"), "{said}");
     assert_eq!(steps(&run), ["00000005"]);
-    let best = checkpoint::list(&train::best(&run)).unwrap();
-    assert_eq!(best, [train::best(&run).join("00000005")]);
+    let best = checkpoint::list(&run_folder::best(&run)).unwrap();
+    assert_eq!(best, [run_folder::best(&run).join("00000005")]);
     assert!(looked_at(&run).unwrap().join("").contains("resuming at step 5"));
     // What is exported is checked too.
-    let average = train::checkpoints(&run).join("00000005/average.bpk");
+    let average = run_folder::checkpoints(&run).join("00000005/average.bpk");
     let mut bytes = fs::read(&average).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -194,7 +195,7 @@ fn a_checkpoint_with_other_lanes_is_refused_with_the_reason_and_stays() {
     let (folder, pack) = prepared(&[("steps = 60", "steps = 1")]);
     let run = folder.path().join("run");
     assert!(start(folder.path(), &pack, &run).wait().unwrap().success());
-    fs::write(train::config_file(&run), toml_with(&run, |config| config.data.lanes = 5)).unwrap();
+    fs::write(run_folder::config_file(&run), toml_with(&run, |config| config.data.lanes = 5)).unwrap();
     let said = format!("{:#}", looked_at(&run).unwrap_err());
     assert!(said.contains("data.lanes, data.width and data.height stay"), "{said}");
     assert_eq!(steps(&run), ["00000000", "00000001"]);
@@ -206,13 +207,13 @@ fn a_full_disk_ends_the_run_with_the_files_name_and_loses_nothing() {
     let run = folder.path().join("run");
     assert!(start(folder.path(), &pack, &run).wait().unwrap().success());
     let before = losses(&run);
-    rewrite(&train::config_file(&run), &[("steps = 3", "steps = 12")]);
+    rewrite(&run_folder::config_file(&run), &[("steps = 3", "steps = 12")]);
     // A file that may not grow fails as a full disk does: in the middle of it. 8 blocks of 512 bytes.
     let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" resume \"$1\"";
     let said = failed(Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_autochrome-trainer")]).arg(&run));
     assert!(said.contains("write") && said.contains("weights.bpk"), "{said}");
     assert_eq!(steps(&run), ["00000000", "00000003"]);
-    let left = fs::read_dir(train::checkpoints(&run)).unwrap().count();
+    let left = fs::read_dir(run_folder::checkpoints(&run)).unwrap().count();
     assert_eq!(left, 2, "a half checkpoint stayed");
     // There is room again.
     let said = ended_well(trainer().arg("resume").arg(&run));
@@ -232,17 +233,17 @@ fn a_loss_that_is_no_number_ends_the_run_at_the_last_good_checkpoint() {
     let said = failed(trainer().arg("train").arg(folder.path().join("small.toml")).arg("--data").arg(&pack).arg("--run").arg(&run));
     // The first step's weights are numbers, but nothing can be computed with them.
     assert_eq!(steps(&run), ["00000000"]);
-    let path = train::checkpoints(&run).join("00000000");
+    let path = run_folder::checkpoints(&run).join("00000000");
     assert!(said.contains(&format!("the last good checkpoint is {}", path.display())) && said.contains("lower schedule.peak"), "{said}");
     // It is as good as it says: with a lower rate the run goes on from there.
     let lowered = toml_with(&run, |config| (config.schedule.peak, config.steps) = (1e-6, 2));
-    fs::write(train::config_file(&run), lowered).unwrap();
+    fs::write(run_folder::config_file(&run), lowered).unwrap();
     ended_well(trainer().arg("resume").arg(&run));
     assert_eq!(steps(&run), ["00000000", "00000001", "00000002"]);
 }
 
 fn toml_with(run: &Path, change: impl FnOnce(&mut RunConfig)) -> String {
-    let mut config = RunConfig::read(&train::config_file(run)).unwrap();
+    let mut config = RunConfig::read(&run_folder::config_file(run)).unwrap();
     change(&mut config);
     toml::to_string_pretty(&config).unwrap()
 }
@@ -252,20 +253,20 @@ fn a_run_without_progress_ends_early_and_its_best_stays() {
     let (folder, pack) = prepared(&[("steps = 60", "steps = 2"), ("evaluate_every = 1000", "evaluate_every = 1")]);
     let run = folder.path().join("run");
     assert!(start(folder.path(), &pack, &run).wait().unwrap().success());
-    let best = checkpoint::list(&train::best(&run)).unwrap();
+    let best = checkpoint::list(&run_folder::best(&run)).unwrap();
     assert_eq!(best.len(), 1, "{best:?}");
     // A best loss that cannot be beaten.
-    let newest = train::checkpoints(&run).join("00000002");
+    let newest = run_folder::checkpoints(&run).join("00000002");
     fs::remove_file(newest.join("checksums.json")).unwrap();
     let position = fs::read_to_string(newest.join("position.json")).unwrap();
     let mut position: serde_json::Value = serde_json::from_str(&position).unwrap();
     position["best_validation_loss"] = 0.0.into();
     position["evaluations_since_best"] = 0.into();
     fs::write(newest.join("position.json"), position.to_string()).unwrap();
-    fs::write(train::config_file(&run), toml_with(&run, |config| (config.steps, config.patience) = (50, 2))).unwrap();
+    fs::write(run_folder::config_file(&run), toml_with(&run, |config| (config.steps, config.patience) = (50, 2))).unwrap();
     let said = ended_well(trainer().arg("resume").arg(&run));
     assert!(said.contains("ended early at step 4: 2 evaluations brought no better validation loss"), "{said}");
-    assert_eq!(checkpoint::list(&train::best(&run)).unwrap(), best);
+    assert_eq!(checkpoint::list(&run_folder::best(&run)).unwrap(), best);
     assert_eq!(steps(&run).last().unwrap(), "00000004");
     // It stays ended.
     let said = ended_well(trainer().arg("resume").arg(&run));
@@ -342,7 +343,7 @@ fn a_second_process_is_refused_while_the_first_trains() {
     let (folder, pack) = prepared(&[("steps = 60", "steps = 100000")]);
     let run = folder.path().join("run");
     let mut child = start(folder.path(), &pack, &run);
-    wait_for(&train::config_file(&run), &mut child);
+    wait_for(&run_folder::config_file(&run), &mut child);
     let said = failed(trainer().arg("resume").arg(&run));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -381,12 +382,12 @@ fn a_quantization_aware_run_resumes_exactly_and_exports_its_frozen_ranges() {
     assert!(start(folder.path(), &pack, &whole).wait().unwrap().success());
     let mut child = start(folder.path(), &pack, &killed);
     // The ranges were found in front of steps 10 and 11.
-    wait_for(&train::checkpoints(&killed).join("00000012/ranges.json"), &mut child);
+    wait_for(&run_folder::checkpoints(&killed).join("00000012/ranges.json"), &mut child);
     child.kill().unwrap();
     child.wait().unwrap();
     ended_well(trainer().arg("resume").arg(&killed));
     assert_same_end(&killed, &whole);
-    let ranges = |run: &Path| fs::read_to_string(train::checkpoints(run).join("00000020/ranges.json")).unwrap();
+    let ranges = |run: &Path| fs::read_to_string(run_folder::checkpoints(run).join("00000020/ranges.json")).unwrap();
     let parsed = |run: &Path| serde_json::from_str::<serde_json::Value>(&ranges(run)).unwrap();
     assert_eq!(parsed(&killed), parsed(&whole));
     ended_well(trainer().arg("export").arg(&whole).arg("--out").arg(folder.path()));

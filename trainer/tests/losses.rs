@@ -14,9 +14,9 @@ use autochrome_trainer::data::split::{Split, split_of};
 use autochrome_trainer::losses::adversarial::{AdversarialConfig, critic_channels};
 use autochrome_trainer::losses::features::{FeatureConfig, FeatureNetKind};
 use autochrome_trainer::losses::regression::{Distance, RegressionConfig};
-use autochrome_trainer::nets::OutputKind;
 use autochrome_trainer::nets::discriminator::{Critic, CriticConfig};
-use autochrome_trainer::train;
+use autochrome_trainer::nets::{NetConfig, OutputKind};
+use autochrome_trainer::{run_folder, train};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
@@ -189,7 +189,7 @@ fn device() -> Device {
 
 /// The weights and statistics of the network, its average and the critic, if it has one, in a checkpoint.
 fn weights(run: &Path, config: &RunConfig, step: u64) -> [Vec<f32>; 3] {
-    let file = |name: &str| train::checkpoints(run).join(format!("{step:08}")).join(name);
+    let file = |name: &str| run_folder::checkpoints(run).join(format!("{step:08}")).join(name);
     let device = Device::flex();
     let net = |name: &str| values(&load_weights(config.fresh_network(&device).unwrap(), &file(name)).unwrap());
     let critic = config.adversarial.as_ref().map_or_else(Vec::new, |adversarial| {
@@ -318,7 +318,15 @@ fn rgb_and_chroma_networks_learn_too() {
 #[test]
 fn what_cannot_go_together_is_refused_before_anything_is_written() {
     type Mistake = fn(&mut RunConfig);
-    let mistakes: [(Mistake, &str); 7] = [
+    let mistakes: [(Mistake, &str); 8] = [
+        (
+            |config| {
+                config.net = NetConfig::Lite0Unet(Default::default());
+                (config.data.width, config.data.height, config.data.output_stride) = (288, 288, 4);
+                config.input_size = [64, 64];
+            },
+            "the network begins with a pretrained encoder",
+        ),
         (
             |config| config.loss.feature = Some(FeatureConfig { net: FeatureNetKind::Lite0, ..FeatureConfig::default() }),
             "--encoder-weights",

@@ -15,12 +15,13 @@ use autochrome_trainer::data::split::{Split, split_of};
 use autochrome_trainer::export::calibrate::calibrate;
 use autochrome_trainer::export::quantize::quantize;
 use autochrome_trainer::export::{Provenance, calibration_lanes, float_model, sequence, verify};
+use autochrome_trainer::nets::lite0_unet::Encoder;
 use autochrome_trainer::nets::pix2pix::Pix2pixConfig;
 use autochrome_trainer::nets::residual_encoder::ResidualEncoderConfig;
 use autochrome_trainer::nets::resnet_unet::ResnetUNetConfig;
 use autochrome_trainer::nets::zhang::ZhangConfig;
 use autochrome_trainer::nets::{NetConfig, Network, States};
-use autochrome_trainer::{checkpoint, train};
+use autochrome_trainer::{checkpoint, files, run_folder, train};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 
@@ -40,6 +41,7 @@ macro_rules! methods {
 methods! {
     batch_norm_unet_bins = "batch-norm-unet-bins",
     batch_norm_unet_regression = "batch-norm-unet-regression",
+    control_unet_bins = "control-unet-bins",
     feature_gru_unet_stateful_bins = "feature-gru-unet-stateful-bins",
     feature_gru_unet_stateless_bins = "feature-gru-unet-stateless-bins",
     feature_lstm_unet_stateful_bins = "feature-lstm-unet-stateful-bins",
@@ -94,8 +96,10 @@ fn each_is_named_after_its_file_costs_what_it_says_and_looks_at_the_same_data() 
         assert_eq!(&config.name, name);
         // All but the size of what goes in and comes out.
         let first = RunConfig::read(&folder().join(NAMES[0]).with_extension("toml")).unwrap().data;
-        let LaneConfig { width, height, output_stride, .. } = config.data;
-        assert_eq!(config.data, LaneConfig { width, height, output_stride, ..first }, "{name}");
+        // And where memory begins anew, which is what the stateless ones are about.
+        let LaneConfig { width, height, output_stride, restart_share, .. } = config.data;
+        assert_eq!(config.data, LaneConfig { width, height, output_stride, restart_share, ..first }, "{name}");
+        assert_eq!(restart_share == 1.0, name.contains("stateless"), "{name}");
         let net = config.fresh_network(&Device::flex()).unwrap();
         let counted = contract::check(&float_model(&net, &config, &provenance()).unwrap()).unwrap().multiply_adds as f64 / 1e9;
         let text = std::fs::read_to_string(&file).unwrap();
@@ -140,8 +144,9 @@ fn tiny(name: &str) -> RunConfig {
     config.steps = 40;
     (config.checkpoint_every, config.evaluate_every) = (20, 1000);
     (config.schedule.peak, config.schedule.warmup_steps) = (1e-2, 4);
+    config.take_encoder_weights(encoder());
     config.input_size = config.net.only_size().unwrap_or([64, 32]);
-    let LaneConfig { output_stride, degrade, .. } = config.data.clone();
+    let LaneConfig { output_stride, restart_share, degrade, .. } = config.data.clone();
     config.data = LaneConfig {
         lanes: 4,
         chunk_frames: 2,
@@ -150,11 +155,23 @@ fn tiny(name: &str) -> RunConfig {
         height: 32,
         output_stride,
         clip_share: 0.0,
+        restart_share,
         degrade,
         ..LaneConfig::default()
     };
     config.check().unwrap();
     config
+}
+
+/// A file such as `convert-encoder` writes; what it holds does not matter here.
+fn encoder() -> &'static Path {
+    static ENCODER: OnceLock<PathBuf> = OnceLock::new();
+    ENCODER.get_or_init(|| {
+        // Left to the system, as the packed set is.
+        let file = tempfile::tempdir().unwrap().keep().join("encoder.bpk");
+        files::write_atomically(&file, &Encoder::new(&Device::flex()).into_record().into_bytes().unwrap()).unwrap();
+        file
+    })
 }
 
 /// A packed set of smooth colored pictures, made once for all tests.
@@ -226,7 +243,7 @@ fn trains_resumes_and_exports(name: &str) {
     assert!(after < 0.97 * before, "the loss went from {before} to {after}");
 
     // The same run, ended after its 20th step.
-    let checkpoint = |run: &Path, step: u64| train::checkpoints(run).join(format!("{step:08}"));
+    let checkpoint = |run: &Path, step: u64| run_folder::checkpoints(run).join(format!("{step:08}"));
     std::fs::create_dir_all(checkpoint(&resumed, 20)).unwrap();
     for entry in std::fs::read_dir(checkpoint(&whole, 20)).unwrap() {
         let file = entry.unwrap().path();

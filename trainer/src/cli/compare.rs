@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use autochrome_trainer::experiments::{Budget, Contest, compare};
+use autochrome_trainer::experiments::{Budget, Contest, Start, compare};
 
 use super::device::DeviceChoice;
 use super::train::stop_on_signals;
@@ -26,15 +26,15 @@ pub(crate) struct Compare {
     /// What each run may cost, minutes: processor time on the CPU, time on a GPU.
     #[arg(long)]
     minutes: f64,
-    /// A pretrained encoder's weights (see `convert-encoder`), for the configurations that can begin with them.
+    /// A pretrained encoder's weights (see `convert-encoder`), for the configurations that can begin with them or look through them.
     #[arg(long)]
     encoder_weights: Option<PathBuf>,
     /// A packed set whose pictures are shown in place of the validation split's.
     #[arg(long)]
     show: Option<PathBuf>,
-    /// Stills a source that are measured, evenly spread.
-    #[arg(long, default_value_t = usize::MAX)]
-    limit: usize,
+    /// Stills a source that are measured, evenly spread; all by default.
+    #[arg(long)]
+    limit: Option<usize>,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceChoice,
@@ -47,7 +47,9 @@ impl Compare {
             DeviceChoice::Cpu => Budget::ProcessorMinutes(minutes),
             DeviceChoice::Cuda => Budget::Minutes(minutes),
         };
-        let contest = Contest { configs, pack: data, runs, budget, encoder_weights, limit, show, page: out };
+        let limit = limit.unwrap_or(usize::MAX);
+        let start = Start { encoder_weights, one_worker: device.is_gpu() };
+        let contest = Contest { configs, pack: data, runs, budget, start, limit, show, page: out };
         compare(&contest, &device.open()?, &*stop_on_signals()?, &mut Terminal::new())
     }
 }

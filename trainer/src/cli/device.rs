@@ -11,7 +11,7 @@ pub(crate) struct Devices {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceChoice,
-    /// How many devices share the work; the configuration's `workers` are spread over them.
+    /// How many devices share the work. GPUs have one worker each; on the CPU the configuration's `workers` are spread over the devices.
     #[arg(long, default_value_t = 1)]
     devices: usize,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Devices {
 impl Devices {
     /// Lets `config` have as many workers as there are GPUs, and says so: more would share the batch of one GPU among them, which only makes it slower.
     pub(crate) fn fit(&self, config: &mut RunConfig) {
-        if matches!(self.device, DeviceChoice::Cuda) && config.workers != self.devices {
+        if self.device.is_gpu() && config.workers != self.devices {
             eprintln!("workers = {} in place of {}: on GPUs there is one for each", self.devices, config.workers);
             config.workers = self.devices;
         }
@@ -42,6 +42,10 @@ pub(crate) enum DeviceChoice {
 }
 
 impl DeviceChoice {
+    pub(crate) fn is_gpu(self) -> bool {
+        matches!(self, Self::Cuda)
+    }
+
     /// The device, for training.
     pub(crate) fn open(self) -> anyhow::Result<Device> {
         Ok(self.open_several(1)?.remove(0))
@@ -72,7 +76,7 @@ fn open_cuda(count: usize) -> anyhow::Result<Vec<Device>> {
 
 #[cfg(not(feature = "cuda"))]
 fn open_cuda(_count: usize) -> anyhow::Result<Vec<Device>> {
-    bail!("this build has no CUDA; build it with `cargo build --release -p autochrome-trainer --features cuda`")
+    bail!("this build has no CUDA; `just trainer-cuda` makes one that has")
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use autochrome_model::Colorizer;
-use autochrome_trainer::checkpoint::write_atomically;
 use autochrome_trainer::data::pack::{PackConfig, PackInput, pack};
 use autochrome_trainer::data::shard::{ItemKind, MANIFEST_NAME, PackedSet};
 use autochrome_trainer::data::split::Split;
 use autochrome_trainer::evaluate::{self, Comparison, Contestant, Exhibits, FeatureNetwork, PerceptualDistance, Plan, Share, page, table};
 use autochrome_trainer::export;
+use autochrome_trainer::files::write_atomically;
 use clap::ValueEnum;
 use tempfile::TempDir;
 
@@ -19,7 +19,7 @@ use crate::terminal::Bar;
 /// Measures model files beside grey pictures: one table, and a page with pictures.
 #[derive(clap::Args)]
 pub(crate) struct Eval {
-    /// ONNX files, or folders of runs.
+    /// ONNX files, or folders of runs; of a run's newest checkpoint both files are measured, float and int8.
     #[arg(required = true)]
     models: Vec<PathBuf>,
     /// The packed set; or a folder of photographs, a folder of clip folders, a video file, or `KIND:PATH` as `pack` takes it, which is packed for
@@ -34,9 +34,9 @@ pub(crate) struct Eval {
     /// Temperatures of the trade-off curve; the table is measured at each model's own.
     #[arg(long, value_delimiter = ',', default_value = "0.38,0.6,0.8,1.0")]
     temperatures: Vec<f32>,
-    /// Pictures a source, evenly spread.
-    #[arg(long, default_value_t = usize::MAX)]
-    limit: usize,
+    /// Pictures a source, evenly spread; all by default.
+    #[arg(long)]
+    limit: Option<usize>,
     /// A packed set whose training photographs the classical methods take their colors from. By default they take those of the set that is
     /// measured, where its validation split is. A measured picture is never a reference: it would be the truth.
     #[arg(long, value_name = "SET")]
@@ -93,12 +93,9 @@ impl Eval {
         for &temperature in &self.temperatures {
             ensure!(temperature > 0.0 && temperature.is_finite(), "the temperature {temperature}: a positive number is needed");
         }
-        let model = |path: &PathBuf| if path.is_dir() { Contestant::from_run(path) } else { Contestant::from_file(path) };
-        let mut models = self.models.iter().map(model).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut models = self.contestants()?;
         if self.without_state {
-            for path in &self.models {
-                models.push(model(path)?.without_state());
-            }
+            models.extend(self.contestants()?.into_iter().map(Contestant::without_state));
         }
         let plan = Plan {
             temperatures: self.temperatures.clone(),
@@ -109,7 +106,7 @@ impl Eval {
         };
         let opened = Opened::open(&self.data, &self.framing)?;
         let share = if opened.temporary.is_some() { Share::Whole } else { self.split.into() };
-        let exhibits = Exhibits::choose_from(&self.data, &opened.set, share, self.limit)?;
+        let exhibits = Exhibits::choose_from(&self.data, &opened.set, share, self.limit.unwrap_or(usize::MAX))?;
         if exhibits.too_small() > 0 {
             eprintln!("{} too small for the figures, left out", exhibits.too_small());
         }
@@ -129,6 +126,23 @@ impl Eval {
             evaluate::sample_grid(models, &exhibits, 24, grid)?;
         }
         Ok(())
+    }
+
+    /// A row for each model file, and two for each run: as a float and as an int8 file.
+    fn contestants(&self) -> anyhow::Result<Vec<Contestant>> {
+        let mut models = Vec::new();
+        for path in &self.models {
+            if path.is_dir() {
+                models.push(Contestant::from_run(path)?);
+                match Contestant::int8_from_run(path) {
+                    Ok(int8) => models.push(int8),
+                    Err(error) => eprintln!("no int8 row: {error:#}"),
+                }
+            } else {
+                models.push(Contestant::from_file(path)?);
+            }
+        }
+        Ok(models)
     }
 
     /// The classical rows, where there are pictures to take colors from that are not measured themselves.

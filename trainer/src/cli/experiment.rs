@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use autochrome_trainer::experiments::{self, Budget, Setting};
+use autochrome_trainer::experiments::{self, Budget, Setting, Start};
 
 use super::device::DeviceChoice;
 use super::train::stop_on_signals;
@@ -25,6 +25,9 @@ pub(crate) struct Experiment {
     /// A packed set whose pictures are shown in place of the validation split's.
     #[arg(long)]
     show: Option<PathBuf>,
+    /// A pretrained encoder's weights (see `convert-encoder`), for the configurations that can begin with them or look through them.
+    #[arg(long)]
+    encoder_weights: Option<PathBuf>,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceChoice,
@@ -32,12 +35,13 @@ pub(crate) struct Experiment {
 
 impl Experiment {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self { file, data, out, minutes, show, device } = self;
+        let Self { file, data, out, minutes, show, encoder_weights, device } = self;
         let budget = minutes.map(|minutes| match device {
             DeviceChoice::Cpu => Budget::ProcessorMinutes(minutes),
             DeviceChoice::Cuda => Budget::Minutes(minutes),
         });
-        let setting = Setting { pack: data, out, budget, show };
+        let start = Start { encoder_weights, one_worker: device.is_gpu() };
+        let setting = Setting { pack: data, out, budget, show, start };
         experiments::run(&file, &setting, &device.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())?;
         println!("{}", setting.out.join("README.md").display());
         Ok(())

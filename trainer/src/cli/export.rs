@@ -7,7 +7,7 @@ use anyhow::Context;
 use autochrome_model::contract;
 use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::export::{self, CardChanges, Exported, Provenance};
-use autochrome_trainer::{checkpoint, train};
+use autochrome_trainer::{checkpoint, files, run_folder};
 
 /// Exports a run's newest checkpoint as a float and an int8 ONNX file, and verifies both.
 #[derive(clap::Args)]
@@ -43,8 +43,7 @@ pub(crate) struct Export {
 impl Export {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self { run, out, data, training, license, temperature, saturation, best, float_only } = self;
-        let checkpoint = checkpoint::list(&if best { train::best(&run) } else { train::checkpoints(&run) })?.pop();
-        let checkpoint = checkpoint.with_context(|| format!("{} has no checkpoint", run.display()))?;
+        let checkpoint = if best { run_folder::best_checkpoint(&run) } else { run_folder::newest_checkpoint(&run) }?;
         let (net, mut config) = export::network_at(&run, &checkpoint)?;
         config.temperature = temperature.unwrap_or(config.temperature);
         config.saturation = saturation.unwrap_or(config.saturation);
@@ -52,11 +51,11 @@ impl Export {
         if float_only {
             let model = export::float_model(&net, &config, &provenance)?;
             let file = out.join("float.onnx");
-            checkpoint::write_atomically(&file, &prost::Message::encode_to_vec(&model))?;
+            files::write_atomically(&file, &prost::Message::encode_to_vec(&model))?;
             println!("{} from {}", file.display(), checkpoint.display());
             return Ok(());
         }
-        let data = data.map_or_else(|| train::data_of(&run), Ok)?;
+        let data = data.map_or_else(|| run_folder::data_of(&run), Ok)?;
         let (pack, frozen) = (Arc::new(PackedSet::open(&data)?), checkpoint::frozen_ranges(&checkpoint)?);
         let (exported, parity) = export::export(&net, &config, &pack, &provenance, frozen, &out)?;
         println!("Tract against Burn: {}", serde_json::to_string(&parity)?);

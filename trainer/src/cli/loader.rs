@@ -10,7 +10,8 @@ use autochrome_trainer::data::lanes::{LaneConfig, Lanes};
 use autochrome_trainer::data::prefetch::Prefetch;
 use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::data::split::Split;
-use autochrome_trainer::train::{config_file, processor_seconds};
+use autochrome_trainer::run_folder::config_file;
+use autochrome_trainer::train::{own_memory, processor_seconds};
 
 /// Chunks that wait ready for the consumer, which here does nothing with them.
 const AHEAD: usize = 4;
@@ -39,12 +40,10 @@ impl Loader {
         let Self { data, run, threads, chunks, growth_chunks } = self;
         ensure!(chunks > 0, "--chunks is 0; at least 1 is needed");
         let set = Arc::new(PackedSet::open(&data)?);
-        let config = match &run {
-            Some(run) => RunConfig::read(&config_file(run))?.data,
-            None => LaneConfig::default(),
-        };
+        let config = run.as_ref().map_or_else(|| Ok(RunConfig::default()), |run| RunConfig::read(&config_file(run)))?;
+        let (config, encoding) = (config.data.clone(), config.soft_encoding()?);
         let needed = run.as_deref().map(frames_per_second_of).transpose()?;
-        let lanes = Arc::new(Lanes::new(set.clone(), Split::Train, config.clone())?);
+        let lanes = Arc::new(Lanes::new(set.clone(), Split::Train, config.clone())?.encoding(encoding));
         println!("{} lanes, chunks of {} frames of {}x{}", config.lanes, config.chunk_frames, config.width, config.height);
         for count in threads {
             let Speed { wall, processor } = measure(&lanes, count, chunks)?;
@@ -53,7 +52,7 @@ impl Loader {
         }
         if growth_chunks > 0 {
             let small = LaneConfig { lanes: 4, chunk_frames: 2, width: 32, height: 32, output_stride: 4, flow: true, ..config };
-            let lanes = Arc::new(Lanes::new(set, Split::Train, small)?);
+            let lanes = Arc::new(Lanes::new(set, Split::Train, small)?.encoding(encoding));
             let (before, after) = growth(&lanes, growth_chunks)?;
             println!("memory of its own: {before} KiB after the first small chunks, {after} KiB after {growth_chunks} more");
         }
@@ -90,17 +89,10 @@ fn growth(lanes: &Arc<Lanes>, chunks: u64) -> anyhow::Result<(u64, u64)> {
     let mut prefetch = Prefetch::start(Arc::clone(lanes), 0, 2, AHEAD)?;
     let mut play = |count: u64| (0..count).try_for_each(|_| prefetch.next_chunk().map(|_| ()));
     play(chunks.min(500))?;
-    let before = own_memory()?;
+    let memory = || own_memory().map(|bytes| bytes / 1024).context("this system does not say how much memory is in use; Linux does");
+    let before = memory()?;
     play(chunks)?;
-    Ok((before, own_memory()?))
-}
-
-/// Resident memory that is no file's, KiB: pages of the mapped shards come and go as the system likes.
-fn own_memory() -> anyhow::Result<u64> {
-    const STATUS: &str = "/proc/self/status";
-    let text = std::fs::read_to_string(STATUS).with_context(|| format!("read {STATUS}; only Linux says how much memory is in use"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok()).with_context(|| format!("{STATUS} has no RssAnon"))
+    Ok((before, memory()?))
 }
 
 /// The median speed of a run.

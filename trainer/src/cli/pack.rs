@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use autochrome_trainer::data::pack::{PackConfig, PackInput, PackSummary, pack};
+use autochrome_trainer::data::pack::{InputKind, PackConfig, PackInput, PackSummary, pack};
 use autochrome_trainer::data::part::{PartOf, merge};
 use autochrome_trainer::evaluate::table::counted;
 
@@ -66,7 +66,7 @@ impl Framing {
 impl Pack {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self { inputs, out, framing, limit, shard, force } = self;
-        let inputs = inputs.iter().map(|text| PackInput::parse(text)).collect::<anyhow::Result<_>>()?;
+        let inputs = inputs.iter().map(|text| opened(text)).collect::<anyhow::Result<_>>()?;
         let config = framing.apply(PackConfig { inputs, out: out.clone(), limit, part: shard, force, ..PackConfig::default() });
         let mut bar = terminal::Bar::new("packed");
         let summary = pack(&config, &mut |done, total| bar.at(done as u64, total as u64, ""))?;
@@ -74,6 +74,17 @@ impl Pack {
         tell(&out, &summary, config.short_side);
         Ok(())
     }
+}
+
+/// What `text` says is to be packed; says so where folders of pictures could also be photographs.
+fn opened(text: &str) -> anyhow::Result<PackInput> {
+    let input = PackInput::parse(text)?;
+    if input.kind == InputKind::Clips && input.path.as_os_str() == text {
+        eprintln!(
+            "{text} is taken for clips: the pictures of each folder in it are consecutive frames; if they are photographs, say stills:{text}"
+        );
+    }
+    Ok(input)
 }
 
 /// Joins the parts that `pack --shard` made into one packed set, after checking that all are there and undamaged.

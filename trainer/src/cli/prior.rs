@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use autochrome_model::bins::grids;
-use autochrome_trainer::checkpoint::write_atomically;
 use autochrome_trainer::data::ab_chart::{heat_map, palette};
 use autochrome_trainer::data::prior::{ColorCounts, prior};
 use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::data::split::Split;
+use autochrome_trainer::files::write_atomically;
 use image::{ImageFormat, RgbImage};
 
 /// Counts the colors of a packed set: prior and class weights of each grid of bins, a heat map of the ab plane, and the grids' palettes.

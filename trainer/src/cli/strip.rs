@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use autochrome_model::{Colorizer, LumaRange, Painter};
-use autochrome_trainer::checkpoint::write_atomically;
 use autochrome_trainer::figure::gif;
 use autochrome_trainer::figure::pictures::{list, open_within, write_png};
+use autochrome_trainer::files::write_atomically;
 use autochrome_trainer::filmstrip::Clip;
 
 /// Draws a clip in grey, colored with the state carried from frame to frame, and true: as a film strip (PNG) or moving (GIF).

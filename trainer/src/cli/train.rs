@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use autochrome_trainer::config::{RunConfig, SizeConfig};
-use autochrome_trainer::losses::features::FeatureNetKind;
 use autochrome_trainer::train;
 
 use super::device::Devices;
@@ -42,13 +41,12 @@ impl Changes {
         config.steps = steps.unwrap_or(config.steps);
         config.start_from = start_from.or(config.start_from);
         if let Some(file) = encoder_weights {
-            if let Some(feature) = config.loss.feature.as_mut().filter(|feature| feature.net == FeatureNetKind::Lite0) {
-                feature.weights = Some(file.clone());
-            }
-            // Also where the network has none, which is then told; the feature loss alone is reason enough for the file.
-            if config.net.has_pretrained_encoder() || config.loss.feature.is_none() {
-                config.encoder_weights = Some(file);
-            }
+            ensure!(
+                config.take_encoder_weights(&file),
+                "--encoder-weights {}: nothing takes them; they are for a network with net.kind = \"lite0-unet\" and a feature loss with \
+                 loss.feature.net = \"lite0\"",
+                file.display()
+            );
         }
         Ok(config)
     }

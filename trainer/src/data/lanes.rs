@@ -16,6 +16,7 @@ use super::degrade::{ItemDegradation, Scratch};
 use super::flow::Flow;
 pub use super::lane_config::{LaneConfig, Order};
 use super::shard::{Item, ItemKind, PackedSet};
+use super::soft_colors::{SoftColors, SoftEncoding};
 use super::split::Split;
 use super::still_camera::{Source, StillCamera, sample};
 use super::target::mean_lab;
@@ -35,6 +36,8 @@ pub struct Chunk {
     pub reset: Vec<bool>,
     /// How the picture moved, where [`LaneConfig::flow`] asks for it.
     pub flow: Option<Flow>,
+    /// `ab` as bins, `[T][B][K][h][w]`, where [`Lanes::encoding`] was asked for it.
+    pub colors: Option<SoftColors>,
 }
 
 /// Items to draw from, by weight.
@@ -72,6 +75,7 @@ pub struct Lanes {
     clips: Pool,
     /// What [`Order::Sequential`] plays.
     sequence: Vec<usize>,
+    encoding: Option<SoftEncoding<'static>>,
 }
 
 impl fmt::Debug for Lanes {
@@ -140,7 +144,12 @@ impl Lanes {
             clips.items.len(),
             config.clip_share
         );
-        Ok(Self { set, split, config, stills, clips, sequence })
+        Ok(Self { set, split, config, stills, clips, sequence, encoding: None })
+    }
+
+    /// The same, its chunks with their colors encoded.
+    pub fn encoding(self, encoding: Option<SoftEncoding<'static>>) -> Self {
+        Self { encoding, ..self }
     }
 
     /// The configuration it was made with.
@@ -188,6 +197,7 @@ impl Lanes {
             ab: vec![0.0; chunk_frames * lanes * 2 * outputs],
             reset: vec![false; chunk_frames * lanes],
             flow: self.config.flow.then(|| Flow::unknown(&self.config)),
+            colors: None,
         };
         let mut rgb = vec![0; pixels * 3];
         let mut scratch = Scratch::default();
@@ -234,6 +244,7 @@ impl Lanes {
                     || (plan.cut_resets && shot.begin > 0 && frame == shot.begin);
             }
         }
+        chunk.colors = self.encoding.map(|encoding| encoding.encode(&chunk.ab, outputs));
         chunk
     }
 

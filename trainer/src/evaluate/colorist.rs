@@ -113,9 +113,20 @@ impl Contestant {
     /// If the run has no checkpoint or its network cannot be exported.
     pub fn from_run(run: &Path) -> anyhow::Result<Self> {
         let model = export::float_of_run(run).with_context(|| format!("evaluate the run {}", run.display()))?;
-        let name = run.file_name().map_or_else(|| run.display().to_string(), |name| name.to_string_lossy().into_owned());
+        let name = name_of_run(run);
         let colorizer = Colorizer::from_proto(&name, &model)?;
         Ok(Self::new(name, Kind::Network, Painter::new(colorizer, LumaRange::Full)))
+    }
+
+    /// The same exported as an int8 file.
+    ///
+    /// # Errors
+    /// As [`from_run`](Self::from_run), and if the packed set to calibrate on is not there any more.
+    pub fn int8_from_run(run: &Path) -> anyhow::Result<Self> {
+        let model = export::int8_of_run(run).with_context(|| format!("quantize the run {}", run.display()))?;
+        let name = format!("{}-int8", name_of_run(run));
+        let colorizer = Colorizer::from_proto(&name, &model)?;
+        Ok(Self::new(name, Kind::Int8, Painter::new(colorizer, LumaRange::Full)))
     }
 
     /// A model file, run as it ships.
@@ -133,6 +144,10 @@ impl Contestant {
     pub fn without_state(self) -> Self {
         Self { name: format!("{}, no state", self.name), kind: self.kind, colorist: Box::new(Forgetful(self.colorist)) }
     }
+}
+
+fn name_of_run(run: &Path) -> String {
+    run.file_name().map_or_else(|| run.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 impl Colorist for Painter {

@@ -1,8 +1,9 @@
 //! Distances that a trained network takes, for FID and LPIPS: ONNX files that are given by a path, run through Tract. Nothing is downloaded.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, anyhow, ensure};
 use autochrome_model::Plane;
@@ -11,14 +12,14 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
-/// The side that pictures are scaled to where a feature network's file leaves it open: Inception-v3's.
-const FEATURE_SIDE: usize = 299;
-/// The same for a perceptual distance.
-const DISTANCE_SIDE: usize = 256;
+/// The sides that pictures are scaled to where a feature network's file leaves them open: Inception-v3's.
+const FEATURE_SIZE: (usize, usize) = (299, 299);
+/// The longest side that is run.
+const SIDE_MAX: usize = 4096;
 
 /// A network that gives a picture's features, such as Inception-v3 up to pool3 for FID.
 ///
-/// The file has one input, f32 \[1, 3, H, W\], RGB from 0 to 1, and its first output holds the features. Pictures are scaled to W x H.
+/// The file has one input, f32 \[1, 3, H, W\], RGB from 0 to 1, and its first output holds the features. Pictures are scaled to W x H, or to 299 x 299.
 pub struct FeatureNetwork(Network);
 
 impl FeatureNetwork {
@@ -27,7 +28,7 @@ impl FeatureNetwork {
     /// # Errors
     /// If it is no ONNX file that Tract can run, or has other inputs.
     pub fn load(file: &Path) -> anyhow::Result<Self> {
-        Network::load(file, 1, FEATURE_SIDE).with_context(|| format!("the feature network {}", file.display())).map(Self)
+        Network::load(file, 1, Some(FEATURE_SIZE)).with_context(|| format!("the feature network {}", file.display())).map(Self)
     }
 
     /// The features of a picture: `width * height * 3` bytes, RGB.
@@ -41,7 +42,8 @@ impl FeatureNetwork {
 
 /// A network that gives the perceptual distance of two pictures, such as LPIPS.
 ///
-/// The file has two inputs, f32 \[1, 3, H, W\], RGB from -1 to 1, and its first output is the distance; several values are averaged.
+/// The file has two inputs, f32 \[1, 3, H, W\], RGB from -1 to 1, and its first output is the distance; several values are averaged. Where H and W are left
+/// open pictures go in as they are, as the published figures are made; else they are scaled.
 pub struct PerceptualDistance(Network);
 
 impl PerceptualDistance {
@@ -50,7 +52,7 @@ impl PerceptualDistance {
     /// # Errors
     /// If it is no ONNX file that Tract can run, or has other inputs.
     pub fn load(file: &Path) -> anyhow::Result<Self> {
-        Network::load(file, 2, DISTANCE_SIDE).with_context(|| format!("the perceptual network {}", file.display())).map(Self)
+        Network::load(file, 2, None).with_context(|| format!("the perceptual network {}", file.display())).map(Self)
     }
 
     /// The distance of two pictures of one size.
@@ -64,36 +66,54 @@ impl PerceptualDistance {
 }
 
 struct Network {
-    plan: Arc<TypedSimplePlan>,
-    width: usize,
-    height: usize,
+    model: InferenceModel,
+    /// The size of what goes in; each picture's own if there is none.
+    size: Option<(usize, usize)>,
+    /// Tract plans for one size at a time.
+    plans: Mutex<HashMap<(usize, usize), Arc<TypedSimplePlan>>>,
 }
 
 impl Network {
-    fn load(file: &Path, inputs: usize, open_side: usize) -> anyhow::Result<Self> {
+    /// `open` is the size where the file leaves it open.
+    fn load(file: &Path, inputs: usize, open: Option<(usize, usize)>) -> anyhow::Result<Self> {
         ensure!(file.is_file(), "there is no such file; give the path of an ONNX file");
         guarded(|| {
-            let mut model = tract_onnx::onnx().model_for_path(file).context("not an ONNX file that Tract reads")?;
+            let model = tract_onnx::onnx().model_for_path(file).context("not an ONNX file that Tract reads")?;
             let found = model.inputs.len();
             ensure!(found == inputs, "it has {found} inputs, {inputs} expected");
             let shape = model.input_fact(0)?.shape.clone();
             let side = |axis: usize| {
                 let dim = shape.dims().nth(axis).and_then(|dim| dim.concretize()).and_then(|dim| dim.to_usize().ok());
-                dim.filter(|&side| side > 0).unwrap_or(open_side)
+                dim.filter(|&side| side > 0)
             };
-            let (height, width) = (side(2), side(3));
-            ensure!(width <= 4096 && height <= 4096, "its input is {width}x{height}; at most 4096 a side are run");
-            for input in 0..inputs {
-                model.set_input_fact(input, f32::fact([1, 3, height, width]).into()).context("its inputs are not f32 [1, 3, H, W]")?;
-            }
-            let plan = model.into_optimized().context("Tract cannot prepare it")?.into_runnable()?;
-            Ok(Self { plan, width, height })
+            let size = side(3).zip(side(2)).or(open);
+            let network = Self { model, size, plans: Mutex::default() };
+            // What cannot be run at all is told before the first picture is colored.
+            network.plan(size.unwrap_or(FEATURE_SIZE))?;
+            Ok(network)
         })
+    }
+
+    /// The network for pictures of `size`.
+    fn plan(&self, size: (usize, usize)) -> anyhow::Result<Arc<TypedSimplePlan>> {
+        let (width, height) = size;
+        ensure!(width.max(height) <= SIDE_MAX, "its input is {width}x{height}; at most {SIDE_MAX} a side are run");
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = plans.get(&size) {
+            return Ok(plan.clone());
+        }
+        let mut model = self.model.clone();
+        for input in 0..model.inputs.len() {
+            model.set_input_fact(input, f32::fact([1, 3, height, width]).into()).context("its inputs are not f32 [1, 3, H, W]")?;
+        }
+        let plan = model.into_optimized().with_context(|| format!("Tract cannot prepare it for {width}x{height}"))?.into_runnable()?;
+        plans.insert(size, plan.clone());
+        Ok(plan)
     }
 
     /// Runs pictures through it, each scaled to its input and each value mapped by `scaled`.
     fn run(&self, pictures: &[&[u8]], (width, height): (usize, usize), scaled: fn(f32) -> f32) -> anyhow::Result<Vec<f32>> {
-        let size = (self.width, self.height);
+        let size = self.size.unwrap_or((width, height));
         let tensor = |rgb: &&[u8]| -> anyhow::Result<TValue> {
             let mut values = Vec::with_capacity(3 * size.0 * size.1);
             for channel in 0..3 {
@@ -103,7 +123,7 @@ impl Network {
             Ok(Tensor::from_shape(&[1, 3, size.1, size.0], &values)?.into())
         };
         let inputs = pictures.iter().map(tensor).collect::<anyhow::Result<TVec<TValue>>>()?;
-        let outputs = guarded(|| self.plan.run(inputs))?;
+        let outputs = guarded(|| self.plan(size)?.run(inputs))?;
         let first = outputs.first().context("the network has no output")?;
         let values = first.cast_to::<f32>()?.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
         ensure!(
@@ -217,6 +237,11 @@ mod tests {
         // 0 and 255 are 2 apart, in one channel of three.
         let distance = network.between(&[0, 9, 9].repeat(64), &[255, 9, 9].repeat(64), (8, 8)).unwrap();
         assert!((distance - 2.0 / 3.0).abs() < 1e-5, "{distance}");
+        // A picture of another size goes in as it is too: scaled, the edge between its halves would be blurred, and the mean of sizes another.
+        let mut halves = [9; 3 * 7 * 5];
+        halves[0] = 255;
+        let distance = network.between(&halves, &[9; 3 * 7 * 5], (7, 5)).unwrap();
+        assert!((distance - 246.0 / 127.5 / 105.0).abs() < 1e-6, "{distance}");
         let message = format!("{:#}", FeatureNetwork::load(file.path()).err().unwrap());
         assert!(message.contains("2 inputs, 1 expected"), "{message}");
     }

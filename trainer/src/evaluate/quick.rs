@@ -143,5 +143,5 @@ pub fn sample_grid(models: Vec<Colorizer>, exhibits: &Exhibits, rows: usize, fil
     }
     let mut bytes = std::io::Cursor::new(Vec::new());
     grid.write_to(&mut bytes, image::ImageFormat::Png).context("encode the sample grid")?;
-    crate::checkpoint::write_atomically(file, bytes.get_ref())
+    crate::files::write_atomically(file, bytes.get_ref())
 }

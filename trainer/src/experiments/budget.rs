@@ -17,6 +17,30 @@ const TRIAL_S: f64 = 0.5;
 /// And the most steps it takes, should the system not count at all.
 const TRIAL_STEPS_MAX: u64 = 600;
 
+/// A part of a run whose steps cost the same.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Phase {
+    /// Of the run's steps.
+    share: f64,
+    /// With how many steps of the generator alone, and of the critic alone, a run has this phase at its beginning.
+    generator_steps: u64,
+    critic_steps: u64,
+}
+
+/// The phases of `config`: with a critic there may be three, of which the last, in which both learn, costs most.
+fn phases(config: &RunConfig) -> Vec<Phase> {
+    let share = |steps: u64| steps as f64 / config.steps.max(1) as f64;
+    let (generator, critic) = config.adversarial.as_ref().map_or((0, 0), |a| (a.generator_steps, a.critic_steps));
+    let generator = generator.min(config.steps);
+    let critic = critic.min(config.steps - generator);
+    let all = [
+        Phase { share: share(generator), generator_steps: u64::MAX, critic_steps: 0 },
+        Phase { share: share(critic), generator_steps: 0, critic_steps: u64::MAX },
+        Phase { share: share(config.steps - generator - critic), generator_steps: 0, critic_steps: 0 },
+    ];
+    all.into_iter().filter(|phase| phase.share > 0.0).collect()
+}
+
 /// What a run may cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Budget {
@@ -67,24 +91,53 @@ impl Budget {
             fn evaluated(&mut self, _metrics: &EvaluationMetrics) {}
             fn say(&mut self, _line: &str) {}
         }
-        let folder = tempfile::tempdir().context("create a folder for a trial run")?;
-        let mut trial =
-            RunConfig { steps: u64::MAX, log_every: TRIAL_STEPS, evaluate_every: u64::MAX, checkpoint_every: u64::MAX, ..config.clone() };
-        if let Some(adversarial) = trial.adversarial.as_mut().filter(|adversarial| adversarial.generator_steps < config.steps) {
-            // The phase in which both learn costs most; the others are shorter.
-            (adversarial.generator_steps, adversarial.critic_steps) = (0, 0);
-            // With a threshold the generator would wait for the trial's critic, which is new and good at nothing.
-            adversarial.generator_threshold = None;
+        let mut step_s = 0.0;
+        for Phase { share, generator_steps, critic_steps } in phases(config) {
+            let folder = tempfile::tempdir().context("create a folder for a trial run")?;
+            let mut trial = RunConfig {
+                steps: u64::MAX,
+                log_every: TRIAL_STEPS,
+                evaluate_every: u64::MAX,
+                checkpoint_every: u64::MAX,
+                ..config.clone()
+            };
+            if let Some(adversarial) = trial.adversarial.as_mut() {
+                (adversarial.generator_steps, adversarial.critic_steps) = (generator_steps, critic_steps);
+                // With a threshold the generator would wait for the trial's critic, which is new and good at nothing.
+                adversarial.generator_threshold = None;
+            }
+            let stop = AtomicBool::new(false);
+            let mut watcher = Trial { stop: &stop, budget: self, steps: 0, spent_s: 0.0 };
+            train::start(&folder.path().join("trial"), &trial, pack, std::slice::from_ref(device), &stop, &mut watcher)
+                .context("try what a step costs")?;
+            ensure!(watcher.spent_s > 0.0, "this system does not say what a step costs; give steps in place of minutes");
+            step_s += share * watcher.spent_s / watcher.steps.max(1) as f64;
         }
-        let stop = AtomicBool::new(false);
-        let mut watcher = Trial { stop: &stop, budget: self, steps: 0, spent_s: 0.0 };
-        train::start(&folder.path().join("trial"), &trial, pack, std::slice::from_ref(device), &stop, &mut watcher)
-            .context("try what a step costs")?;
         let (Self::ProcessorMinutes(minutes) | Self::Minutes(minutes)) = self;
-        let (budget_s, step_s) = (60.0 * minutes, watcher.spent_s / watcher.steps.max(1) as f64);
-        ensure!(step_s > 0.0, "this system does not say what a step costs; give steps in place of minutes");
+        let budget_s = 60.0 * minutes;
         let steps = (budget_s / step_s) as u64;
         ensure!(steps > 0, "a step costs {step_s:.1} s; not one fits into {self}");
         Ok(steps)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phase_of_a_run_counts_by_its_share_of_the_steps() {
+        let of = |name: &str| {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(name);
+            phases(&RunConfig::read(&file).unwrap()).into_iter().map(|p| (p.share, p.generator_steps, p.critic_steps)).collect::<Vec<_>>()
+        };
+        assert_eq!(of("losses/mse.toml"), [(1.0, 0, 0)]);
+        assert_eq!(of("losses/pix2pix.toml"), [(1.0, 0, 0)]);
+        assert_eq!(of("losses/nogan.toml"), [(0.75, u64::MAX, 0), (0.15, 0, u64::MAX), (0.1, 0, 0)]);
+        // The critic's turn never comes.
+        let mut alone = RunConfig::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/losses/nogan.toml")).unwrap();
+        alone.adversarial.as_mut().unwrap().generator_steps = 1_000_000_000;
+        assert_eq!(phases(&alone).len(), 1);
     }
 }

@@ -10,14 +10,16 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::rows::{Effort, MadeRow, RowFiles, Terms, machine};
-use super::{Budget, Entry, train_entry};
-use crate::checkpoint::{self, write_atomically};
+use super::{Budget, Entry, Start, train_entry};
+use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::data::shard::PackedSet;
 use crate::data::split::Split;
 use crate::evaluate::{self, Comparison, Contestant, Exhibits, Plan, Share, page};
 use crate::export;
-use crate::train::{self, Watcher};
+use crate::files::write_atomically;
+use crate::run_folder;
+use crate::train::Watcher;
 
 /// Pictures on the page.
 const SAMPLES: usize = 12;
@@ -33,8 +35,8 @@ pub struct Contest {
     pub runs: PathBuf,
     /// What each may cost.
     pub budget: Budget,
-    /// Pretrained weights for the configurations that have an encoder for them.
-    pub encoder_weights: Option<PathBuf>,
+    /// What all runs begin with.
+    pub start: Start,
     /// Stills of each source that are measured, evenly spread.
     pub limit: usize,
     /// A packed set of pictures to be looked at in place of the validation split's, which may not be shown to everyone.
@@ -63,12 +65,13 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
         );
         let config = RunConfig::read(file)?;
         let row = files.find(&label, &config)?;
-        let needed = row.is_none() && config.lacks_encoder_weights();
-        ensure!(
-            !needed || contest.encoder_weights.is_some(),
-            "{} needs a pretrained encoder; give its weights (--encoder-weights, see convert-encoder), or leave it out",
-            file.display()
-        );
+        if row.is_none() {
+            contest
+                .start
+                .of(&config)
+                .ensure_encoder_weights()
+                .with_context(|| format!("{} cannot be trained; it may be left out", file.display()))?;
+        }
         entries.push((Entry { label, config }, row));
     }
     let measures = Measures {
@@ -144,10 +147,7 @@ fn make(
 ) -> anyhow::Result<Option<MadeRow>> {
     let run = contest.runs.join(&entry.label);
     watcher.say(&format!("{}:", entry.label));
-    let mut begun = entry.clone();
-    if let Some(file) = &contest.encoder_weights {
-        begun.config.take_encoder_weights(file);
-    }
+    let begun = Entry { label: entry.label.clone(), config: contest.start.of(&entry.config) };
     train_entry(&begun, &contest.pack, &run, Some(contest.budget), device, stop, watcher)?;
     if stop.load(Ordering::Relaxed) {
         return Ok(None);
@@ -161,9 +161,8 @@ fn make(
 }
 
 fn effort(run: &Path, machine: String) -> anyhow::Result<Effort> {
-    let config = RunConfig::read(&train::config_file(run))?;
-    let newest = checkpoint::list(&train::checkpoints(run))?.pop().with_context(|| format!("{} has no checkpoint", run.display()))?;
-    let steps = checkpoint::position(&newest)?.step;
+    let config = RunConfig::read(&run_folder::config_file(run))?;
+    let steps = checkpoint::position(&run_folder::newest_checkpoint(run)?)?.step;
     let model = export::float_of_run(run)?;
     Ok(Effort {
         name: run.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),

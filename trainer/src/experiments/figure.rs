@@ -8,7 +8,6 @@ use autochrome_model::{Colorizer, Decode};
 use image::RgbImage;
 
 use super::{Entry, Over, Plan, Setting};
-use crate::checkpoint::write_atomically;
 use crate::data::shard::PackedSet;
 use crate::data::split::Split;
 use crate::decodes;
@@ -16,6 +15,7 @@ use crate::evaluate::{self, Contestant, Exhibits, Kind, Share};
 use crate::export;
 use crate::figure::pictures::write_png;
 use crate::figure::strip;
+use crate::files::write_atomically;
 use crate::plot::{Chart, Series};
 
 /// The temperatures of the trade-off, from nearly the mode to the mean.

@@ -19,10 +19,11 @@ use serde::Deserialize;
 pub use budget::Budget;
 pub use compare::{Contest, compare};
 
-use crate::checkpoint::write_atomically;
-use crate::config::RunConfig;
+use crate::config::{RunConfig, read_toml};
 use crate::data::lanes::LaneConfig;
 use crate::data::shard::PackedSet;
+use crate::files::write_atomically;
+use crate::run_folder;
 use crate::train::{self, Watcher};
 
 /// An experiment's file.
@@ -94,8 +95,7 @@ impl Plan {
     /// # Errors
     /// If it cannot be read or holds an unknown key.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("read the experiment {}", file.display()))?;
-        toml::from_str(&text).with_context(|| format!("read the experiment {}", file.display()))
+        read_toml(file, "the experiment")
     }
 
     /// The runs, their configurations read relative to `file`, the experiment's own.
@@ -111,9 +111,7 @@ impl Plan {
                 bail!("{}: neither it nor the experiment names a configuration", what());
             };
             let path = file.parent().unwrap_or(Path::new(".")).join(named);
-            let text =
-                std::fs::read_to_string(&path).with_context(|| format!("read the configuration {}", path.display())).with_context(what)?;
-            let mut table: toml::Table = toml::from_str(&text).with_context(|| format!("read {}", path.display())).with_context(what)?;
+            let mut table: toml::Table = read_toml(&path, "the configuration").with_context(what)?;
             merge(&mut table, &plan.set);
             let config: RunConfig = table.try_into().with_context(what)?;
             config.check().with_context(what)?;
@@ -153,6 +151,8 @@ pub struct Setting {
     pub budget: Option<Budget>,
     /// A packed set of pictures to be shown in place of the validation split's, which may not be shown to everyone.
     pub show: Option<PathBuf>,
+    /// What all runs begin with.
+    pub start: Start,
 }
 
 /// Makes the runs of the experiment in `file` and draws `losses.svg`, `trade-off.svg`, `pictures.png` and `README.md`. Runs that are complete are
@@ -163,6 +163,10 @@ pub struct Setting {
 pub fn run(file: &Path, setting: &Setting, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
     let plan = Plan::read(file)?;
     let mut entries = plan.entries(file)?;
+    for entry in &mut entries {
+        entry.config = setting.start.of(&entry.config);
+        entry.config.ensure_encoder_weights().with_context(|| format!("the entry {:?} of {}", entry.label, file.display()))?;
+    }
     if plan.single_picture {
         for entry in &mut entries {
             let data = &mut entry.config.data;
@@ -182,7 +186,7 @@ pub fn run(file: &Path, setting: &Setting, device: &Device, stop: &AtomicBool, w
         let made = train_entry(entry, pack, &out.join(entry.folder()), *budget, device, stop, watcher);
         match made {
             // A range test is meant to end where nothing is finite any more.
-            Err(error) if plan.over == Over::LearningRate => watcher.say(&format!("{error:#}")),
+            Err(error) if plan.over == Over::LearningRate && error.is::<train::Diverged>() => watcher.say(&format!("{error:#}")),
             made => made?,
         }
         if stop.load(Ordering::Relaxed) {
@@ -192,6 +196,29 @@ pub fn run(file: &Path, setting: &Setting, device: &Device, stop: &AtomicBool, w
     }
     let page = figure::draw(&plan, &entries, &PackedSet::open(pack)?, setting)?;
     write_atomically(&out.join("README.md"), page.as_bytes())
+}
+
+/// What runs begin with beside their configurations.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Weights for the pretrained encoders of those that have one.
+    pub encoder_weights: Option<PathBuf>,
+    /// Whether one worker does all, as on a GPU. Workers are for the cores of a CPU.
+    pub one_worker: bool,
+}
+
+impl Start {
+    /// `config` so begun.
+    fn of(&self, config: &RunConfig) -> RunConfig {
+        let mut config = config.clone();
+        if let Some(file) = &self.encoder_weights {
+            config.take_encoder_weights(file);
+        }
+        if self.one_worker {
+            config.workers = 1;
+        }
+        config
+    }
 }
 
 /// Makes one run, or the rest of it.
@@ -209,27 +236,27 @@ pub fn train_entry(
 ) -> anyhow::Result<()> {
     let budget_file = run.join("budget.txt");
     let allowed = budget.map_or_else(|| "as many steps as the configuration says".into(), |budget| budget.to_string());
-    if train::config_file(run).exists() {
-        let stored = RunConfig::read(&train::config_file(run))?;
+    if run_folder::config_file(run).exists() {
+        let stored = RunConfig::read(&run_folder::config_file(run))?;
         let given = std::fs::read_to_string(&budget_file).with_context(|| format!("read {}", budget_file.display()))?;
         ensure!(
-            stored == train::in_its_place(&within(&entry.config, stored.steps, budget))? && given == allowed,
+            stored == train::in_its_place(&within(&entry.config, stored.steps))? && given == allowed,
             "{} holds a run that was made with another configuration or another budget ({given}; now {allowed}); choose another folder, or remove it",
             run.display()
         );
         return train::resume(run, Some(pack), std::slice::from_ref(device), stop, watcher);
     }
     let steps = match budget {
-        Some(budget) => budget.steps(&within(&entry.config, entry.config.steps, Some(budget)), pack, device)?,
+        Some(budget) => budget.steps(&within(&entry.config, entry.config.steps), pack, device)?,
         None => entry.config.steps,
     };
     watcher.say(&format!("{steps} steps ({allowed})"));
     write_atomically(&budget_file, allowed.as_bytes())?;
-    train::start(run, &within(&entry.config, steps, budget), pack, std::slice::from_ref(device), stop, watcher)
+    train::start(run, &within(&entry.config, steps), pack, std::slice::from_ref(device), stop, watcher)
 }
 
 /// `config` for `steps` steps: what is counted in steps keeps its share of the run.
-fn within(config: &RunConfig, steps: u64, budget: Option<Budget>) -> RunConfig {
+fn within(config: &RunConfig, steps: u64) -> RunConfig {
     let mut config = config.clone();
     let share = |part: u64| (part as f64 * steps as f64 / config.steps.max(1) as f64).round() as u64;
     let (warmup, phases) =
@@ -241,10 +268,6 @@ fn within(config: &RunConfig, steps: u64, budget: Option<Budget>) -> RunConfig {
     config.steps = steps;
     // Figures are made of the whole run.
     config.evaluate_every = config.evaluate_every.max(steps.div_ceil(4));
-    if matches!(budget, Some(Budget::Minutes(_))) {
-        // Workers are for the cores of a CPU.
-        config.workers = 1;
-    }
     config
 }
 
@@ -267,7 +290,7 @@ mod tests {
             assert!(entries.len() > 1 || plan.single_picture || plan.over == Over::LearningRate, "{}", file.display());
             count += 1;
         }
-        assert!(count >= 8, "{count} experiments");
+        assert_eq!(count, 9, "experiments");
     }
 
     #[test]
@@ -295,7 +318,7 @@ mod tests {
     fn phases_keep_their_share_of_a_shorter_run() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/losses/nogan.toml");
         let config = RunConfig::read(&file).unwrap();
-        let [whole, short] = [config.steps, config.steps / 10].map(|steps| within(&config, steps, None));
+        let [whole, short] = [config.steps, config.steps / 10].map(|steps| within(&config, steps));
         let phases = |config: &RunConfig| config.adversarial.as_ref().map(|a| [a.generator_steps, a.critic_steps]).unwrap();
         assert_eq!(phases(&whole), phases(&config));
         assert_eq!(phases(&short), phases(&config).map(|steps| steps / 10));

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Budget;
-use crate::checkpoint::write_atomically;
 use crate::config::RunConfig;
 use crate::data::shard::PackedSet;
 use crate::evaluate::{Comparison, Jpeg, Row};
+use crate::files::write_atomically;
 
 /// What all rows of a table have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ pub mod verify;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use autochrome_model::contract::{self, Card};
 use autochrome_model::{Colorizer, Contract};
 use burn::module::Module;
@@ -27,10 +27,11 @@ use self::calibrate::Ranges;
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::data::lanes::{LaneConfig, Lanes};
-use crate::data::shard::{ItemKind, PackedSet};
+use crate::data::shard::{ItemKind, PackedSet, hex};
 use crate::data::split::Split;
+use crate::files;
 use crate::nets::Network;
-use crate::train;
+use crate::run_folder;
 
 /// What an exported file says about its training.
 #[derive(Clone, Debug)]
@@ -95,8 +96,7 @@ pub fn float_model(net: &Network, config: &RunConfig, provenance: &Provenance) -
 /// # Errors
 /// If the run has no whole checkpoint.
 pub fn network_of_run(run: &Path) -> anyhow::Result<(Network, RunConfig)> {
-    let newest = checkpoint::list(&train::checkpoints(run))?.pop().with_context(|| format!("{} has no checkpoint", run.display()))?;
-    network_at(run, &newest)
+    network_at(run, &run_folder::newest_checkpoint(run)?)
 }
 
 /// The averaged weights of the checkpoint `checkpoint` of a run, and the run's configuration.
@@ -104,7 +104,7 @@ pub fn network_of_run(run: &Path) -> anyhow::Result<(Network, RunConfig)> {
 /// # Errors
 /// If either cannot be read.
 pub fn network_at(run: &Path, checkpoint: &Path) -> anyhow::Result<(Network, RunConfig)> {
-    let config = RunConfig::read(&train::config_file(run))?;
+    let config = RunConfig::read(&run_folder::config_file(run))?;
     let net = checkpoint::load_average(config.fresh_network(&Device::flex())?, checkpoint)?.valid();
     Ok((net, config))
 }
@@ -118,11 +118,23 @@ pub fn float_of_run(run: &Path) -> anyhow::Result<ModelProto> {
     float_model(&net, &config, &Provenance { training: format!("run {:?}", config.name), license: "not stated".into() })
 }
 
+/// The int8 file of a run's newest checkpoint, to look at; where quantization-aware training has not found the ranges it is calibrated on the packed set that
+/// the run was started with.
+///
+/// # Errors
+/// As [`float_of_run`]; if that set is not there any more, or the network cannot be quantized.
+pub fn int8_of_run(run: &Path) -> anyhow::Result<ModelProto> {
+    let float = float_of_run(run)?;
+    let config = RunConfig::read(&run_folder::config_file(run))?;
+    let pack = Arc::new(PackedSet::open(&run_folder::data_of(run)?)?);
+    quantized(&float, &config, &pack, checkpoint::frozen_ranges(&run_folder::newest_checkpoint(run)?)?)
+}
+
 /// Exports `net` into `folder` as `NAME-WxH-float.onnx` and `NAME-WxH-int8.onnx`, and verifies both. The int8 file has the ranges that
 /// quantization-aware training has frozen, or is calibrated on `pack`.
 ///
 /// # Errors
-/// If a stage fails or a file cannot be written.
+/// If a stage fails, the float file does not do what the network does (see [`verify::PARITY`]), or a file cannot be written.
 pub fn export(
     net: &Network,
     config: &RunConfig,
@@ -133,6 +145,15 @@ pub fn export(
 ) -> anyhow::Result<(Exported, verify::Parity)> {
     let float = float_model(net, config, provenance)?;
     let parity = verify::against_burn(net, config, &float, &sequence(pack, Split::Validation, config, 100)?)?;
+    ensure!(
+        parity.agrees(),
+        "the float file does not do what the network does: over {} frames ab / 110 differs by up to {:.1e} and the state by {:.1e}, where {:.0e} is \
+         promised; nothing was written",
+        parity.frames,
+        parity.ab_error_max,
+        parity.state_error_max,
+        verify::PARITY
+    );
     Ok((quantize_and_write(&float, config, pack, frozen, folder)?, parity))
 }
 
@@ -174,16 +195,7 @@ fn quantize_and_write(
     frozen: Option<Ranges>,
     folder: &Path,
 ) -> anyhow::Result<Exported> {
-    let float_bytes = float.encode_to_vec();
-    let ranges = match frozen {
-        Some(ranges) => ranges,
-        None => calibrate::calibrate(float, &calibration_lanes(pack, config)?, calibrate::CHUNKS)?,
-    };
-    let mut int8 = quantize::quantize(float, &ranges)?;
-    let mut card = contract::check(float)?.card;
-    card.calibration = Some(ranges.summary.clone());
-    card.float_parent_sha256 = Some(hex(&Sha256::digest(&float_bytes)));
-    contract::write_card(&mut int8, &card);
+    let int8 = quantized(float, config, pack, frozen)?;
     let contract: Contract = contract::check(&int8).context("the quantized network breaks its own contract")?;
     let quantization = verify::drift(
         &mut Colorizer::from_proto("float", float)?,
@@ -191,13 +203,32 @@ fn quantize_and_write(
         &sequence(pack, Split::Validation, config, 1000)?,
     )?;
     let name = &contract.card.name;
-    let files =
-        [(folder.join(format!("{name}-float.onnx")), float_bytes), (folder.join(format!("{name}-int8.onnx")), int8.encode_to_vec())];
+    let files = [
+        (folder.join(format!("{name}-float.onnx")), float.encode_to_vec()),
+        (folder.join(format!("{name}-int8.onnx")), int8.encode_to_vec()),
+    ];
     for (path, bytes) in &files {
-        checkpoint::write_atomically(path, bytes)?;
+        files::write_atomically(path, bytes)?;
     }
     let [(float, _), (int8, _)] = files;
     Ok(Exported { float, int8, quantization, multiply_adds: contract.multiply_adds })
+}
+
+/// The int8 file of `float`, by the ranges `frozen`, else calibrated on `pack`.
+///
+/// # Errors
+/// If the set has no training data, or the model cannot be run or quantized.
+fn quantized(float: &ModelProto, config: &RunConfig, pack: &Arc<PackedSet>, frozen: Option<Ranges>) -> anyhow::Result<ModelProto> {
+    let ranges = match frozen {
+        Some(ranges) => ranges,
+        None => calibrate::calibrate(float, &calibration_lanes(pack, config)?, calibrate::CHUNKS)?,
+    };
+    let mut int8 = quantize::quantize(float, &ranges)?;
+    let mut card = contract::check(float)?.card;
+    card.calibration = Some(ranges.summary.clone());
+    card.float_parent_sha256 = Some(hex(&Sha256::digest(float.encode_to_vec())));
+    contract::write_card(&mut int8, &card);
+    Ok(int8)
 }
 
 /// Lightness planes (scaled, H W values each) of the split's clips one after the other, looped to `frames`: the recurrent test feed. A set
@@ -233,9 +264,4 @@ pub fn calibration_lanes(pack: &Arc<PackedSet>, config: &RunConfig) -> anyhow::R
         Split::Train,
         LaneConfig { lanes: 1, chunk_frames: 4, chunks_per_item: 2, width, height, ..config.data.clone() },
     )
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -9,6 +9,9 @@ use tract_onnx::pb::ModelProto;
 use crate::config::RunConfig;
 use crate::nets::Network;
 
+/// What Tract and Burn may differ by, in ab / 110 and in a state's value: the model's contract promises it.
+pub const PARITY: f32 = 1e-4;
+
 /// Tract against Burn on the same weights.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Parity {
@@ -20,6 +23,13 @@ pub struct Parity {
     pub logit_error_max: f32,
     /// The greatest difference of a state value.
     pub state_error_max: f32,
+}
+
+impl Parity {
+    /// Whether the two are the same function, within [`PARITY`]. What is no number is not.
+    pub fn agrees(&self) -> bool {
+        self.ab_error_max <= PARITY && self.state_error_max <= PARITY
+    }
 }
 
 /// int8 against float in Tract.
@@ -47,7 +57,9 @@ pub fn against_burn(net: &Network, config: &RunConfig, float: &ModelProto, plane
     let device = Device::flex();
     let mut states = config.net.zero_states(1, height, width, &device);
     let mut parity = Parity { frames: planes.len(), ab_error_max: 0.0, logit_error_max: 0.0, state_error_max: 0.0 };
-    let greatest = |found: &[f32], expected: &[f32]| found.iter().zip(expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
+    // NaN stays: `f32::max` would pass over it.
+    let larger = |a: f32, b: f32| if a >= b || a.is_nan() { a } else { b };
+    let greatest = |found: &[f32], expected: &[f32]| found.iter().zip(expected).map(|(f, e)| (f - e).abs()).fold(0.0, larger);
     for plane in planes {
         colorizer.advance(&unscaled(plane, width, height))?;
         let (logits, next) = net.forward(Tensor::from_data(TensorData::new(plane.clone(), [1, 1, height, width]), &device), states);
@@ -56,14 +68,14 @@ pub fn against_burn(net: &Network, config: &RunConfig, float: &ModelProto, plane
         let values =
             |tensor: &Tensor<4>| tensor.clone().into_data().try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("read a tensor: {e:?}"));
         let logits = values(&logits)?;
-        parity.logit_error_max = parity.logit_error_max.max(greatest(colorizer.raw_output(), &logits));
+        parity.logit_error_max = larger(parity.logit_error_max, greatest(colorizer.raw_output(), &logits));
         let (found, mut expected) = (colorizer.decode_last(), Chroma::default());
         colorizer.decode(&logits, &mut expected);
         for (found, expected) in [(found.a, expected.a), (found.b, expected.b)] {
-            parity.ab_error_max = parity.ab_error_max.max(greatest(&found.data, &expected.data) / AB_SCALE);
+            parity.ab_error_max = larger(parity.ab_error_max, greatest(&found.data, &expected.data) / AB_SCALE);
         }
         for (found, expected) in colorizer.states().iter().zip(&states) {
-            parity.state_error_max = parity.state_error_max.max(greatest(found, &values(expected)?));
+            parity.state_error_max = larger(parity.state_error_max, greatest(found, &values(expected)?));
         }
     }
     Ok(parity)
@@ -106,4 +118,17 @@ fn mean(values: &[f32]) -> f32 {
 /// L* of a scaled plane.
 fn unscaled(plane: &[f32], width: usize, height: usize) -> Plane<f32> {
     Plane::from_vec(width, height, plane.iter().map(|v| v * 100.0 + 50.0).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_or_is_no_number_does_not_agree() {
+        let parity = |ab_error_max, state_error_max| Parity { frames: 1, ab_error_max, logit_error_max: 1.0, state_error_max };
+        assert!(parity(0.9e-4, 0.9e-4).agrees());
+        assert!(!parity(1.1e-4, 0.0).agrees() && !parity(0.0, 1.1e-4).agrees());
+        assert!(!parity(f32::NAN, 0.0).agrees() && !parity(0.0, f32::NAN).agrees());
+    }
 }

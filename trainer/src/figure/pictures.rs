@@ -66,7 +66,7 @@ pub fn is_colored(picture: &RgbImage) -> bool {
 pub fn write_png(file: &Path, picture: &RgbImage) -> anyhow::Result<()> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut bytes, image::ImageFormat::Png).with_context(|| format!("encode {}", file.display()))?;
-    crate::checkpoint::write_atomically(file, bytes.get_ref())
+    crate::files::write_atomically(file, bytes.get_ref())
 }
 
 #[cfg(test)]

@@ -13,13 +13,15 @@ pub mod normals;
 pub mod regression;
 pub mod warp;
 
+use std::borrow::Cow;
+
 use anyhow::ensure;
-use autochrome_model::bins;
 use autochrome_model::contract::AB_SCALE;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use crate::data::soft_colors::{SoftColors, SoftEncoding};
 use crate::nets::OutputKind;
 use agreement::AgreementConfig;
 use color::{ab_of_srgb, srgb_of_lab, srgb_of_uv, uv_of_srgb};
@@ -79,6 +81,23 @@ impl Default for LossConfig {
 }
 
 impl LossConfig {
+    /// How true colors are encoded as shares of the bins around `centers`.
+    pub fn soft_encoding<'a>(&self, centers: &'a [[f32; 2]]) -> SoftEncoding<'a> {
+        SoftEncoding { centers, neighbors: self.neighbors, sigma: self.sigma }
+    }
+
+    /// Whether any term weighs something. Bins have one without a weight, the cross-entropy, and a critic has its own.
+    pub fn asks_for_something(&self) -> bool {
+        let own = [self.mean_weight, self.temporal_weight, self.colorfulness_weight, self.fidelity_weight];
+        let parts = [
+            self.regression.as_ref().map(|part| part.weight),
+            self.feature.as_ref().map(|part| part.weight),
+            self.warp.as_ref().map(|part| part.weight),
+            self.agreement.as_ref().map(|part| part.weight),
+        ];
+        own.into_iter().chain(parts.into_iter().flatten()).any(|weight| weight > 0.0)
+    }
+
     /// Checks what the types cannot.
     ///
     /// # Errors
@@ -129,7 +148,7 @@ impl LossConfig {
     }
 }
 
-/// True colors as shares of the few bins around them: a share of all bins would be fifty times as many numbers, to be carried to a GPU in every step.
+/// True colors as [`SoftColors`] on a device, and what they weigh.
 #[derive(Clone, Debug)]
 pub struct SoftBins {
     /// Which bins \[N, K, h, w\], the nearest first.
@@ -141,34 +160,15 @@ pub struct SoftBins {
 }
 
 impl SoftBins {
-    /// Encodes `ab` as [`Target::encode`] does.
-    fn encode(
-        ab: &[f32],
-        [frames, height, width]: [usize; 3],
-        centers: &[[f32; 2]],
-        class_weights: &[f32],
-        config: &LossConfig,
-        device: &Device,
-    ) -> Self {
-        let pixels = height * width;
-        let neighbors = config.neighbors.min(centers.len());
-        let size = frames * neighbors * pixels;
-        let (mut found, mut shares, mut weight) = (vec![0_i32; size], vec![0.0_f32; size], Vec::with_capacity(frames * pixels));
-        for (frame, ab) in ab.chunks_exact(2 * pixels).enumerate() {
-            for i in 0..pixels {
-                let mut at = frame * neighbors * pixels + i;
-                let nearest = at;
-                bins::soft_encode(centers, [ab[i], ab[pixels + i]], neighbors, config.sigma, |bin, share| {
-                    (found[at], shares[at]) = (bin as i32, share);
-                    at += pixels;
-                });
-                weight.push(class_weights[found[nearest] as usize]);
-            }
-        }
+    /// Encoded colors \[N\]\[K\]\[h w\] of the shape `[N, h, w]`.
+    fn new(colors: &SoftColors, [frames, height, width]: [usize; 3], class_weights: &[f32], device: &Device) -> Self {
+        let (neighbors, pixels) = (colors.neighbors, height * width);
+        let nearest = colors.bins.chunks_exact(neighbors * pixels).flat_map(|frame| &frame[..pixels]);
+        let weight: Vec<f32> = nearest.map(|&bin| class_weights[bin as usize]).collect();
         let shape = |channels: usize| [frames, channels, height, width];
         Self {
-            bins: Tensor::from_data(TensorData::new(found, shape(neighbors)), device),
-            shares: Tensor::from_data(TensorData::new(shares, shape(neighbors)), device),
+            bins: Tensor::from_data(TensorData::new(colors.bins.clone(), shape(neighbors)), device),
+            shares: Tensor::from_data(TensorData::new(colors.shares.clone(), shape(neighbors)), device),
             weight: Tensor::from_data(TensorData::new(weight, shape(1)), device),
         }
     }
@@ -198,6 +198,8 @@ pub struct TruePictures<'a> {
     pub lightness: &'a [f32],
     /// ab \[N\]\[2\]\[h w\], Lab units.
     pub ab: &'a [f32],
+    /// The same as bins, if that was done already; else [`Target::encode`] does it.
+    pub colors: Option<&'a SoftColors>,
     /// N, h and w.
     pub shape: [usize; 3],
 }
@@ -212,10 +214,13 @@ impl Target {
         config: &LossConfig,
         device: &Device,
     ) -> Self {
-        let TruePictures { lightness, ab, shape } = truth;
+        let TruePictures { lightness, ab, colors, shape } = truth;
         let [frames, height, width] = shape;
         // Large, and of no use to any other kind.
-        let bins = (kind == OutputKind::Bins).then(|| SoftBins::encode(ab, shape, centers, class_weights, config, device));
+        let bins = (kind == OutputKind::Bins).then(|| {
+            let colors = colors.map_or_else(|| Cow::Owned(config.soft_encoding(centers).encode(ab, height * width)), Cow::Borrowed);
+            SoftBins::new(&colors, shape, class_weights, device)
+        });
         let planes = |values: &[f32], channels: usize| {
             Tensor::from_data(TensorData::new(values.to_vec(), [frames, channels, height, width]), device)
         };
@@ -345,10 +350,12 @@ pub fn losses(prediction: &Prediction, target: &Target, moving: Option<Tensor<4>
 
 #[cfg(test)]
 mod tests {
+    use autochrome_model::bins;
+
     use super::*;
 
     fn target(ab: &[f32], shape: [usize; 3], centers: &[[f32; 2]]) -> Target {
-        let truth = TruePictures { lightness: &vec![50.0; shape.iter().product()], ab, shape };
+        let truth = TruePictures { lightness: &vec![50.0; shape.iter().product()], ab, colors: None, shape };
         Target::encode(truth, OutputKind::Bins, centers, &vec![1.0; centers.len()], &LossConfig::default(), &Device::flex())
     }
 
@@ -377,7 +384,7 @@ mod tests {
         let ab = [3.0, 40.0, -12.0, 55.0, -60.0, 8.0, 20.0, -45.0];
         let weights: Vec<f32> = (0..centers.len()).map(|bin| 0.5 + (bin % 7) as f32).collect();
         let logits: Vec<f32> = (0..2 * centers.len() * 2).map(|i| (i as f32 * 0.7).sin() * 2.0).collect();
-        let truth = TruePictures { lightness: &[50.0; 4], ab: &ab, shape: [2, 1, 2] };
+        let truth = TruePictures { lightness: &[50.0; 4], ab: &ab, colors: None, shape: [2, 1, 2] };
         let device = Device::flex();
         let target = Target::encode(truth, OutputKind::Bins, centers, &weights, &config, &device);
         let mut expected = 0.0_f64;
@@ -425,7 +432,7 @@ mod tests {
         let colors = [[0, 0, 255], [255, 0, 0], [200, 40, 40], [20, 90, 60]];
         let lab = colors.map(autochrome_model::color::srgb_to_lab);
         let plane = |axis: usize| lab.map(|lab| lab[axis]).to_vec();
-        let truth = TruePictures { lightness: &plane(0), ab: &[plane(1), plane(2)].concat(), shape: [1, 2, 2] };
+        let truth = TruePictures { lightness: &plane(0), ab: &[plane(1), plane(2)].concat(), colors: None, shape: [1, 2, 2] };
         let encoded = |kind| Target::encode(truth, kind, bins::seventeen(), &[], &LossConfig::default(), &Device::flex());
         let values = |kind| encoded(kind).values(kind).into_data().try_into_vec::<f32>().expect("floats");
         let (rgb, uv) = (values(OutputKind::Rgb), values(OutputKind::Uv));

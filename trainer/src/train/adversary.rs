@@ -212,6 +212,7 @@ mod tests {
             ab: wave(SIDE * SIDE / 8, colors),
             reset: vec![true; LANES],
             flow: None,
+            colors: None,
         };
         let centers = config.centers().unwrap();
         let weights = vec![1.0; centers.len()];

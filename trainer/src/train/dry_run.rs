@@ -14,13 +14,15 @@ use super::average::{average_decay, averaged};
 use super::gradients::{Share, clip_gradients, is_finite};
 use super::log::resident_peak;
 use super::passes::Passes;
-use super::{QuantizationConfig, begin, count_prior, describe, fresh, quantization, validation_lanes};
+use super::{QuantizationConfig, begin, count_prior, describe, fresh, loader_threads, quantization, validation_lanes};
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::data::lanes::Lanes;
 use crate::data::shard::PackedSet;
 use crate::data::split::Split;
-use crate::export::{self, Provenance, verify};
+use crate::export::verify::{self, PARITY, Parity};
+use crate::export::{self, Provenance};
+use crate::files;
 use crate::losses::adversarial::AdversarialConfig;
 use crate::schedule::{learning_rate, rate_of_each_weight};
 
@@ -28,8 +30,6 @@ use crate::schedule::{learning_rate, rate_of_each_weight};
 const TIMED_STEPS: u64 = 3;
 /// Frames over which Tract is compared with Burn.
 const PARITY_FRAMES: usize = 10;
-/// What that comparison may differ by, as the model's contract promises: ab / 110, and states.
-const PARITY: f32 = 1e-4;
 
 /// What a dry run found.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct DryRun {
     pub unseen: Option<String>,
     /// What one thread takes to load a step's data.
     pub load: Duration,
+    /// Threads that will load it.
+    pub loader_threads: usize,
     /// The loss of the last step.
     pub loss: f32,
     /// Bytes and time of a checkpoint, which could be restored.
@@ -63,7 +65,7 @@ pub struct DryRun {
     /// Bytes in use and reserved on the first device, where it tells.
     pub device_memory: Option<(u64, u64)>,
     /// Tract against Burn on the exported file, or why it cannot be exported.
-    pub export: Result<verify::Parity, String>,
+    pub export: Result<Parity, String>,
 }
 
 /// Does a few steps of the run that `config` describes on the data in `pack`, and checkpoints and exports, in a temporary folder.
@@ -73,12 +75,14 @@ pub struct DryRun {
 pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::Result<DryRun> {
     let device = devices.first().context("training needs a device")?;
     config.check()?;
+    config.ensure_encoder_weights()?;
     let set = Arc::new(PackedSet::open(pack)?);
     validation_lanes(&set, config)?;
     let parity_frames = export::sequence(&set, Split::Validation, config, PARITY_FRAMES)?;
     let lanes = Lanes::new(set.clone(), Split::Train, config.data.clone())?;
     let centers = config.centers()?;
     let class_weights = bins::rebalancing_weights(&count_prior(&lanes, config)?, config.loss.lambda);
+    let lanes = lanes.encoding(config.soft_encoding()?);
     let passes = Passes::new(config, centers, &class_weights, devices)?;
     let mut progress = begin(config, &set, device)?;
     quantization::check(&progress.net, config)?;
@@ -135,6 +139,7 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
         rounded_step,
         unseen: config.adversarial.as_ref().and_then(unseen_phases),
         load,
+        loader_threads: loader_threads(config.workers),
         loss,
         checkpoint: (size_of_files(&saved)?, took),
         kept: config.keep + 1,
@@ -145,11 +150,11 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
 }
 
 /// Writes the float file of `net` to `folder` and compares Tract on it with Burn over `frames`.
-fn exported(config: &RunConfig, frames: &[Vec<f32>], net: &crate::nets::Network, folder: &Path) -> anyhow::Result<verify::Parity> {
+fn exported(config: &RunConfig, frames: &[Vec<f32>], net: &crate::nets::Network, folder: &Path) -> anyhow::Result<Parity> {
     let provenance = Provenance { training: "a dry run".into(), license: "none".into() };
     let model = export::float_model(net, config, &provenance)?;
     let file = folder.join("float.onnx");
-    checkpoint::write_atomically(&file, &prost::Message::encode_to_vec(&model))?;
+    files::write_atomically(&file, &prost::Message::encode_to_vec(&model))?;
     Colorizer::load(&file)?;
     verify::against_burn(net, config, &model, frames)
 }
@@ -157,12 +162,17 @@ fn exported(config: &RunConfig, frames: &[Vec<f32>], net: &crate::nets::Network,
 impl DryRun {
     /// Whether the exported file does what the network does.
     pub fn agrees(&self) -> bool {
-        self.export.as_ref().is_ok_and(|parity| parity.ab_error_max <= PARITY && parity.state_error_max <= PARITY)
+        self.export.as_ref().is_ok_and(Parity::agrees)
     }
 
-    /// How long the run will take: its steps, at the pace of whichever is slower, the step or one loading thread. Without evaluations.
+    /// What all loading threads together take for a step's data.
+    fn load_by_all(&self) -> Duration {
+        self.load / u32::try_from(self.loader_threads.max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// How long the run will take: its steps, at the pace of whichever is slower, the step or the loading. Without evaluations.
     pub fn whole(&self) -> Duration {
-        Duration::try_from_secs_f64(self.step.max(self.load).as_secs_f64() * self.steps as f64).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(self.step.max(self.load_by_all()).as_secs_f64() * self.steps as f64).unwrap_or(Duration::MAX)
     }
 
     /// All of it in a few lines.
@@ -179,10 +189,11 @@ impl DryRun {
                 1e3 * seconds(self.first_step)
             ),
             format!(
-                "a step's data: {:.0} ms on one thread, {:.1} times as fast as the step{}",
+                "a step's data: {:.0} ms on one thread; the {} that load make it {:.1} times as fast as the step{}",
                 1e3 * seconds(self.load),
-                seconds(self.step) / seconds(self.load).max(1e-9),
-                if self.load > self.step { ": the training will wait for data" } else { "" }
+                self.loader_threads,
+                seconds(self.step) / seconds(self.load_by_all()).max(1e-9),
+                if self.load_by_all() > self.step { ": the training will wait for data" } else { "" }
             ),
             format!("{} steps at this pace: {}, without evaluations", self.steps, crate::follow::span(self.whole())),
             format!(

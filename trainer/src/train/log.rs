@@ -10,7 +10,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::tensorboard::EventFile;
-use crate::checkpoint;
+use crate::files;
 
 /// One line of `metrics.jsonl` about the steps since the line before.
 #[derive(Clone, Debug, Serialize)]
@@ -30,10 +30,10 @@ pub struct StepMetrics {
     pub frames_per_s: f64,
     /// Processor time of a step, all threads with the loader's, seconds; as `frames_per_s`.
     pub processor_s: f64,
-    /// Share of the time that the loop waited for chunks from the loader, 0 to 1; of the time that `frames_per_s` counts. That a worker encodes
-    /// the colors of a chunk and brings it to its device is part of the step.
+    /// Share of the time that the loop waited for chunks from the loader, 0 to 1; of the time that `frames_per_s` counts. That a worker brings
+    /// a chunk to its device is part of the step.
     pub waited_share: f64,
-    /// What the process has in memory, MB; 0 where the system does not say.
+    /// What the process has in memory beside mapped files, MB; 0 where the system does not say.
     pub memory_mb: f64,
     /// Frames a step.
     #[serde(skip)]
@@ -183,7 +183,7 @@ impl Window {
             frames_per_s: self.frames as f64 / self.spent.wall_s,
             processor_s: self.spent.processor_s / steps as f64,
             waited_share: self.waited.as_secs_f64() / self.spent.wall_s,
-            memory_mb: resident().unwrap_or(0) as f64 / 1e6,
+            memory_mb: own_memory().unwrap_or(0) as f64 / 1e6,
             frames: self.frames as f64 / steps as f64,
         };
         *self = Self::default();
@@ -191,9 +191,9 @@ impl Window {
     }
 }
 
-/// What this process has in memory, bytes, as the Linux kernel counts it.
-fn resident() -> Option<u64> {
-    memory("VmRSS:")
+/// What this process has in memory that is no file's, bytes, as the Linux kernel counts it: pages of mapped shards come and go as the system likes.
+pub fn own_memory() -> Option<u64> {
+    memory("RssAnon:")
 }
 
 /// The most that it had in memory so far, bytes.
@@ -222,7 +222,7 @@ pub(super) fn keep_lines_up_to(log: &Path, step: u64) -> anyhow::Result<()> {
     let Ok(text) = fs::read_to_string(log) else { return Ok(()) };
     let step_of = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v["step"].as_u64());
     let kept: String = text.lines().filter(|line| step_of(line).is_some_and(|s| s <= step)).map(|line| format!("{line}\n")).collect();
-    checkpoint::write_atomically(log, kept.as_bytes())
+    files::write_atomically(log, kept.as_bytes())
 }
 
 #[cfg(test)]

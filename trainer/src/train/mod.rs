@@ -15,11 +15,11 @@ mod quantization;
 pub mod tensorboard;
 mod workers;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
 use anyhow::{Context, ensure};
 use autochrome_model::bins;
@@ -27,7 +27,7 @@ use burn::module::{Module, ParamGroup};
 use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Device;
 
-pub use self::log::{EvaluationMetrics, StepMetrics, Watcher, processor_seconds};
+pub use self::log::{EvaluationMetrics, StepMetrics, Watcher, own_memory, processor_seconds};
 pub use self::precision::Precision;
 pub use self::quantization::QuantizationConfig;
 use crate::checkpoint::{self, Position, Progress};
@@ -37,10 +37,12 @@ use crate::data::prefetch::Prefetch;
 use crate::data::prior::ColorCounts;
 use crate::data::shard::{ItemKind, PackedSet};
 use crate::data::split::Split;
+use crate::files;
 use crate::losses::{Prediction, center_tensor, losses};
 use crate::nets::Network;
 use crate::pretrained;
 use crate::report;
+use crate::run_folder::{best, checkpoints, config_file, data_of};
 use crate::schedule::{learning_rate, rate_of_each_weight};
 use crate::warm_start;
 use average::{average_decay, averaged};
@@ -65,21 +67,6 @@ const RATE: &str = "schedule.peak";
 /// The same where its critic does.
 const CRITIC_RATE: &str = "adversarial.learning_rate";
 
-/// The folder of checkpoints in a run's folder.
-pub fn checkpoints(run: &Path) -> PathBuf {
-    run.join("checkpoints")
-}
-
-/// The folder of the checkpoint with the best validation loss in a run's folder.
-pub fn best(run: &Path) -> PathBuf {
-    run.join("best")
-}
-
-/// The file of a run's configuration.
-pub fn config_file(run: &Path) -> PathBuf {
-    run.join("config.toml")
-}
-
 /// Starts a run in the new folder `run`, on autodiff devices of which the first holds the network.
 ///
 /// # Errors
@@ -95,10 +82,7 @@ pub fn start(
     let device = devices.first().context("training needs a device")?;
     ensure!(!config_file(run).exists(), "{} holds a run already; resume it, or choose another folder", run.display());
     config.check()?;
-    ensure!(
-        !config.looks_without_weights(),
-        "the feature loss looks through a pretrained encoder; give its weights (--encoder-weights, see convert-encoder), or its file in loss.feature.weights"
-    );
+    config.ensure_encoder_weights()?;
     let config = &in_its_place(config)?;
     let set = Arc::new(PackedSet::open(pack)?);
     validation_lanes(&set, config)?;
@@ -118,12 +102,12 @@ pub fn start(
         watcher.say(&format!("data.source_weights names what the packed set has not: {}", unused.join(", ")));
     }
     let prior = count_prior(&lanes, config)?;
-    checkpoint::write_atomically(&run.join("prior.json"), &serde_json::to_vec(&prior)?)?;
+    files::write_atomically(&run.join("prior.json"), &serde_json::to_vec(&prior)?)?;
     remember_data(run, pack)?;
-    checkpoint::write_atomically(&run.join(DATA_HASH), set.hash().as_bytes())?;
+    files::write_atomically(&run.join(DATA_HASH), set.hash().as_bytes())?;
     // Last: a folder with a configuration is a run that can be resumed.
     checkpoint::save(&checkpoints(run), &progress, config.keep)?;
-    checkpoint::write_atomically(&config_file(run), toml::to_string_pretty(config)?.as_bytes())?;
+    files::write_atomically(&config_file(run), toml::to_string_pretty(config)?.as_bytes())?;
     go_on(run, config, lanes, &set, &prior, progress, devices, stop, watcher)
 }
 
@@ -159,7 +143,7 @@ pub fn resume(run: &Path, pack: Option<&Path>, devices: &[Device], stop: &Atomic
 /// Writes where the data is, as whoever looks from another folder finds it.
 fn remember_data(run: &Path, pack: &Path) -> anyhow::Result<()> {
     let pack = fs::canonicalize(pack).with_context(|| format!("find {}", pack.display()))?;
-    checkpoint::write_atomically(&run.join("data.txt"), pack.display().to_string().as_bytes())
+    files::write_atomically(&run.join("data.txt"), pack.display().to_string().as_bytes())
 }
 
 /// Fails where `set` has other pictures than those that the run in the folder `run` was started with: it would go on with something else than what it
@@ -192,15 +176,6 @@ pub(crate) fn in_its_place(config: &RunConfig) -> anyhow::Result<RunConfig> {
         *file = fs::canonicalize(&file).with_context(|| format!("find loss.feature.weights {}", file.display()))?;
     }
     Ok(config)
-}
-
-/// The packed set that a run was started with.
-///
-/// # Errors
-/// If the run's folder does not say.
-pub fn data_of(run: &Path) -> anyhow::Result<PathBuf> {
-    let file = run.join("data.txt");
-    fs::read_to_string(&file).map(PathBuf::from).with_context(|| format!("read {}", file.display()))
 }
 
 fn describe(set: &PackedSet) -> String {
@@ -286,6 +261,7 @@ fn go_on(
     let class_weights = bins::rebalancing_weights(prior, config.loss.lambda);
     let passes = Passes::new(config, centers, &class_weights, devices)?;
     let first_chunk = progress.position.step * config.accumulate as u64;
+    let lanes = lanes.encoding(config.soft_encoding()?);
     let mut chunks = Prefetch::start(Arc::new(lanes), first_chunk, loader_threads(config.workers), CHUNKS_AHEAD)?;
     let mut log = Log::open(run, progress.position.step)?;
     let started = Instant::now();
@@ -400,6 +376,18 @@ fn ensure_finite(run: &Path, progress: &Progress) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A loss, a gradient or a weight is no finite number any more.
+#[derive(Debug)]
+pub struct Diverged(String);
+
+impl fmt::Display for Diverged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Diverged {}
+
 /// What a run that cannot go on from `step` says; `rate` is what to lower. A checkpoint of that very step would fail in the same way at any rate: it is
 /// set aside.
 fn diverged(run: &Path, step: u64, what: &str, rate: &str) -> anyhow::Error {
@@ -413,10 +401,11 @@ fn diverged(run: &Path, step: u64, what: &str, rate: &str) -> anyhow::Error {
     let newest = checkpoint::list(&folder).ok().and_then(|mut all| all.pop());
     let newest =
         newest.map_or_else(|| "there is no good checkpoint".into(), |path| format!("the last good checkpoint is {}", path.display()));
-    anyhow::anyhow!("step {step}: {what}; {newest}: lower {rate} in {}, and resume", config_file(run).display())
+    Diverged(format!("step {step}: {what}; {newest}: lower {rate} in {}, and resume", config_file(run).display())).into()
 }
 
-/// Single validation frames without augmentation: of stills, or of clips where there are no stills.
+/// Validation pictures as a perfect camera sees them: of stills, or of clips where there are no stills. A network with a memory sees chunks as long as those it
+/// trains on, under the moving camera, for on single frames its memory could be worth nothing; any other sees single frames.
 ///
 /// # Errors
 /// If the validation split is empty.
@@ -429,11 +418,11 @@ fn validation_lanes(set: &Arc<PackedSet>, config: &RunConfig) -> anyhow::Result<
         set.folder().display()
     );
     let clip_share = if items.iter().any(|item| item.kind == ItemKind::Still) { 0.0 } else { 1.0 };
-    Lanes::new(
-        set.clone(),
-        Split::Validation,
-        LaneConfig { chunk_frames: 1, chunks_per_item: 1, clip_share, flow: false, ..config.data.validation() },
-    )
+    let still = LaneConfig { chunk_frames: 1, chunks_per_item: 1, clip_share, flow: false, ..config.data.validation() };
+    let remembers = !config.net.state_shapes(config.data.height, config.data.width).is_empty();
+    let (chunk_frames, motion) = (config.data.chunk_frames, config.data.motion.clone());
+    let data = if remembers { LaneConfig { chunk_frames, motion, ..still } } else { still };
+    Lanes::new(set.clone(), Split::Validation, data)
 }
 
 fn validation_loss(
@@ -464,6 +453,29 @@ mod tests {
     use super::*;
     use crate::data::pack::{InputKind, PackConfig, PackInput, pack};
     use crate::data::split::split_of;
+
+    #[test]
+    fn a_memory_is_validated_on_frames_that_move_and_others_on_single_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let (photos, out) = (folder.path().join("photos"), folder.path().join("packed"));
+        fs::create_dir(&photos).unwrap();
+        let name = (0..).map(|i| format!("wave_{i}.png")).find(|name| split_of(name) == Split::Validation).unwrap();
+        let wave = |x: u32, y: u32| image::Rgb([x, y, x + y].map(|at| (127.0 + 120.0 * (at as f32 / 5.0).sin()) as u8));
+        image::RgbImage::from_fn(64, 64, wave).save(photos.join(name)).unwrap();
+        let inputs = vec![PackInput { path: photos, kind: InputKind::Stills, source: "photos".into() }];
+        pack(&PackConfig { inputs, out: out.clone(), ..PackConfig::default() }, &mut |_, _| ()).unwrap();
+        let set = Arc::new(PackedSet::open(&out).unwrap());
+        let mut config =
+            RunConfig { data: LaneConfig { lanes: 2, width: 32, height: 32, ..LaneConfig::default() }, ..RunConfig::default() };
+        let chunk = |config: &RunConfig| validation_lanes(&set, config).unwrap().chunk(0);
+        let (moving, pixels) = (chunk(&config), 2 * 32 * 32);
+        assert_eq!(moving.lightness.len(), 4 * pixels);
+        assert_ne!(moving.lightness[..pixels], moving.lightness[pixels..2 * pixels]);
+        assert_eq!(moving.reset, [true, true, false, false, false, false, false, false]);
+        assert_eq!(moving, chunk(&config), "another evaluation would see something else");
+        config.net = crate::nets::NetConfig::PlainUnet(Default::default());
+        assert_eq!(chunk(&config).lightness.len(), pixels);
+    }
 
     #[test]
     fn a_smoothed_prior_spreads_colors_and_not_bins() {

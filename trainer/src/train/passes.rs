@@ -171,7 +171,7 @@ mod tests {
                 reset.push(t == 0);
             }
         }
-        Chunk { number: 0, lightness, true_lightness, ab, reset, flow: None }
+        Chunk { number: 0, lightness, true_lightness, ab, reset, flow: None, colors: None }
     }
 
     /// A settled network whose normalizations go by their statistics and not by the batch's: no lane sees another.

@@ -68,6 +68,7 @@ mod tests {
     use burn::tensor::Tensor;
 
     use super::*;
+    use crate::files;
 
     #[test]
     fn a_file_that_is_none_is_named() {
@@ -129,7 +130,7 @@ mod tests {
         let device = Device::flex();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("encoder.bpk");
-        checkpoint::write_atomically(&file, &Encoder::new(&device).into_record().into_bytes().unwrap()).unwrap();
+        files::write_atomically(&file, &Encoder::new(&device).into_record().into_bytes().unwrap()).unwrap();
         let net = open(&FeatureConfig { net: FeatureNetKind::Lite0, weights: Some(file), ..FeatureConfig::default() }, &device).unwrap();
         let picture = |rgb: [f32; 3]| {
             let values: Vec<f32> = (0..3).flat_map(|c| (0..1024).map(move |i| rgb[c] * (i as f32 / 9.0).sin())).collect();

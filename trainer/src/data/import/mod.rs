@@ -39,7 +39,8 @@ pub enum InputKind {
     Stl10,
     /// CIFAR-10 as published in binary: `data_batch_1.bin` and so on (or one of them), with `batches.meta.txt` beside them.
     Cifar10,
-    /// A folder of class folders, as ImageNet's; `train/` and `val/` above the classes and `images/` below them are passed through.
+    /// A folder of class folders, as ImageNet's; `train/` and `val/` above the classes and `images/` below them are passed through. Pictures in no class folder,
+    /// such as ILSVRC's own `val/` has, are of none.
     ImageNet,
     /// Folders of photographs with COCO's annotations (`instances_*.json`) beside them or in `annotations/`. Pictures in `annotations/` and
     /// `stuffthingmaps/` are label maps and are passed over.
@@ -234,21 +235,9 @@ pub(super) fn jobs_of(given: &PackInput, input: usize) -> Result<Vec<Job>> {
             });
             jobs.collect()
         }
-        InputKind::ImageNet => {
-            let tagged = |picture: PathBuf| {
-                let class = class_of(path, &picture);
-                ensure!(
-                    class.is_some(),
-                    "the picture {} lies in no class folder; an ImageNet-style folder has one for each class (use stills:{} for plain folders)",
-                    picture.display(),
-                    path.display()
-                );
-                Ok(job(Content::Picture(picture), class))
-            };
-            pictures_of(path)?.into_iter().map(tagged).collect::<Result<_>>()?
-        }
-        InputKind::Landscapes => {
-            // A flat folder's names are numbers, of which each would be a class of its own.
+        InputKind::ImageNet | InputKind::Landscapes => {
+            // ILSVRC's own `val` and `test` have no class folders, nor has a flat folder of landscapes: without a class, a name such as `ILSVRC2012_val_00000001`
+            // would be cut at its `_`, and a number would be a class of its own.
             let class = |picture: &Path| Some(class_of(path, picture).unwrap_or_else(|| given.source.clone()));
             let tagged = |picture: PathBuf| (class(&picture), picture);
             pictures_of(path)?.into_iter().map(tagged).map(|(class, picture)| job(Content::Picture(picture), class)).collect()
@@ -362,9 +351,10 @@ mod tests {
         let expected =
             [("n01440764_10026.jpeg", "n01440764"), ("n01443537_0.jpeg", "n01443537"), ("ILSVRC2012_val_00000293.jpeg", "n01440764")];
         assert_eq!(found, expected.map(|(name, tag)| (name.to_owned(), Some(tag.to_owned()))));
-        save(&top.join("train/lost.png"));
-        let message = format!("{:#}", jobs_of(&input, 0).unwrap_err());
-        assert!(message.contains("lost.png") && message.contains("class folder"), "{message}");
+        // As ILSVRC itself has it: the training pictures in folders of their classes, all others in one.
+        save(&top.join("val/ILSVRC2012_val_00000001.JPEG"));
+        let expected = ("ILSVRC2012_val_00000001.JPEG".to_owned(), Some("imagenet".to_owned()));
+        assert!(names_and_tags(&input).contains(&expected), "{:?}", names_and_tags(&input));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(in crate::data) struct Framing {
 
 impl Framing {
     /// What `ffmpeg` is asked to do with upright frames of `width` x `height`, and the size of what comes back. Nothing is enlarged.
-    fn filter(&self, width: u32, height: u32) -> (String, [u32; 2]) {
+    fn filter(&self, width: u32, height: u32, matrix: Option<&str>) -> (String, [u32; 2]) {
         // The even sizes that 4:2:0 decoders and scalers like best.
         let even = |side: u32| (side / 2 * 2).max(2);
         let (inner, size, pad) = match self.pad {
@@ -53,18 +53,19 @@ impl Framing {
             }
         };
         let rate = self.fps.map_or_else(String::new, |fps| format!("fps={fps},"));
-        (format!("{rate}scale={}:{}:flags=area{pad},setsar=1", inner[0], inner[1]), size)
+        let matrix = matrix.map_or_else(String::new, |matrix| format!(":in_color_matrix={matrix}"));
+        (format!("{rate}scale={}:{}:flags=area{matrix}{pad},setsar=1", inner[0], inner[1]), size)
     }
 }
 
 impl Video {
     /// Starts the decoder. The outer error ends the pack (`ffmpeg` cannot be run at all), the inner one concerns this file only.
     pub(in crate::data) fn open(path: &Path, framing: &Framing) -> Result<Result<Self>> {
-        let (width, height) = match probe(path)? {
-            Ok(size) => size,
+        let Probed { size: (width, height), matrix } = match probe(path)? {
+            Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
-        let (filter, [width, height]) = framing.filter(width, height);
+        let (filter, [width, height]) = framing.filter(width, height, matrix);
         // Into a file: a pipe that nobody empties would stop the decoder after 64 KiB of complaints.
         let messages = tempfile::tempfile().context("create a temporary file for ffmpeg's messages")?;
         let child = Command::new("ffmpeg")
@@ -131,8 +132,17 @@ fn started<T>(result: std::io::Result<T>, command: &str, path: &Path) -> Result<
     }
 }
 
-/// Size of a video's upright picture with square pixels. Nested as in [`Video::open`].
-fn probe(path: &Path) -> Result<Result<(u32, u32)>> {
+/// What `ffmpeg` has to be told of a video.
+#[derive(Debug, PartialEq, Eq)]
+struct Probed {
+    /// Of the upright picture with square pixels.
+    size: (u32, u32),
+    /// How its YCbCr was made from RGB, where the file does not say and `ffmpeg`'s guess would be wrong.
+    matrix: Option<&'static str>,
+}
+
+/// Asks `ffprobe`. Nested as in [`Video::open`].
+fn probe(path: &Path) -> Result<Result<Probed>> {
     let output = Command::new("ffprobe")
         .args(["-v", "error", "-select_streams", "v:0", "-show_streams", "-of", "json"])
         .arg(protocol_free(path)?)
@@ -142,17 +152,20 @@ fn probe(path: &Path) -> Result<Result<(u32, u32)>> {
     if !output.status.success() {
         return Ok(Err(anyhow!("ffprobe on {}: {}", path.display(), String::from_utf8_lossy(&output.stderr).trim())));
     }
-    Ok(upright_size(&output.stdout).with_context(|| format!("read what ffprobe says of {}", path.display())))
+    Ok(probed(&output.stdout).with_context(|| format!("read what ffprobe says of {}", path.display())))
 }
 
 /// Reads ffprobe's JSON: width, height, pixel aspect and rotation, which `ffmpeg` applies before our scaling.
-fn upright_size(json: &[u8]) -> Result<(u32, u32)> {
+fn probed(json: &[u8]) -> Result<Probed> {
     let streams: serde_json::Value = serde_json::from_slice(json).context("the answer is not JSON")?;
     let stream = streams["streams"].get(0).context("the file has no video stream")?;
     let side = |name: &str| stream[name].as_u64().and_then(|side| u32::try_from(side).ok()).filter(|&side| side > 0);
     let (Some(mut width), Some(mut height)) = (side("width"), side("height")) else {
         bail!("the video stream has no size");
     };
+    // Where nothing is said `ffmpeg` takes BT.601 at any size; players take BT.709 for what is larger than standard definition, and so do those who make it.
+    let said = stream["color_space"].as_str().is_some_and(|space| space != "unknown");
+    let matrix = (!said && (width >= 1280 || height > 576)).then_some("bt709");
     let aspect = stream["sample_aspect_ratio"].as_str().and_then(|ratio| {
         let (x, y) = ratio.split_once(':')?;
         Some((x.parse::<f64>().ok()?, y.parse::<f64>().ok()?))
@@ -164,7 +177,7 @@ fn upright_size(json: &[u8]) -> Result<(u32, u32)> {
     if (rotation / 90.0).round() as i64 % 2 != 0 {
         std::mem::swap(&mut width, &mut height);
     }
-    Ok((width, height))
+    Ok(Probed { size: (width, height), matrix })
 }
 
 #[cfg(test)]
@@ -174,27 +187,38 @@ mod tests {
     #[test]
     fn a_turned_phone_video_is_measured_upright() {
         let plain = br#"{"streams": [{"width": 640, "height": 480, "sample_aspect_ratio": "0:1"}]}"#;
-        assert_eq!(upright_size(plain).unwrap(), (640, 480));
+        assert_eq!(probed(plain).unwrap().size, (640, 480));
         let turned = br#"{"streams": [{"width": 640, "height": 480, "side_data_list": [{"rotation": -90}]}]}"#;
-        assert_eq!(upright_size(turned).unwrap(), (480, 640));
+        assert_eq!(probed(turned).unwrap().size, (480, 640));
         let wide = br#"{"streams": [{"width": 720, "height": 576, "sample_aspect_ratio": "64:45"}]}"#;
-        assert_eq!(upright_size(wide).unwrap(), (1024, 576));
-        assert!(upright_size(br#"{"streams": []}"#).is_err());
+        assert_eq!(probed(wide).unwrap().size, (1024, 576));
+        assert!(probed(br#"{"streams": []}"#).is_err());
+    }
+
+    #[test]
+    fn a_large_film_that_does_not_say_its_matrix_is_taken_for_bt709() {
+        let matrix = |stream: &str| probed(format!("{{\"streams\": [{{{stream}}}]}}").as_bytes()).unwrap().matrix;
+        assert_eq!(matrix(r#""width": 1920, "height": 1080"#), Some("bt709"));
+        assert_eq!(matrix(r#""width": 1280, "height": 544, "color_space": "unknown""#), Some("bt709"));
+        assert_eq!(matrix(r#""width": 1920, "height": 1080, "color_space": "smpte170m""#), None);
+        assert_eq!(matrix(r#""width": 720, "height": 576"#), None);
+        let framing = Framing { short_side: 144, pad: None, fps: None };
+        assert_eq!(framing.filter(1920, 1080, Some("bt709")).0, "scale=256:144:flags=area:in_color_matrix=bt709,setsar=1");
     }
 
     #[test]
     fn a_box_holds_the_whole_frame_and_enlarges_nothing() {
         let framing = |pad| Framing { short_side: 144, pad, fps: None };
         // 16:9 into 3:2: bars of (320 - 270) / 2 above and below.
-        let (filter, size) = framing(Some([480, 320])).filter(1920, 1080);
+        let (filter, size) = framing(Some([480, 320])).filter(1920, 1080, None);
         assert_eq!((filter.as_str(), size), ("scale=480:270:flags=area,format=rgb24,pad=480:320:0:25:black,setsar=1", [480, 320]));
         // Upright: bars at the sides. 135 is odd, and stays so.
-        let (filter, size) = framing(Some([240, 135])).filter(720, 1280);
+        let (filter, size) = framing(Some([240, 135])).filter(720, 1280, None);
         assert_eq!((filter.as_str(), size), ("scale=76:134:flags=area,format=rgb24,pad=240:135:82:0:black,setsar=1", [240, 135]));
         // Smaller than the box.
-        let (filter, _) = framing(Some([480, 320])).filter(160, 120);
+        let (filter, _) = framing(Some([480, 320])).filter(160, 120, None);
         assert_eq!(filter, "scale=160:120:flags=area,format=rgb24,pad=480:320:160:100:black,setsar=1");
-        let (filter, size) = Framing { fps: Some(12.5), ..framing(None) }.filter(1920, 1080);
+        let (filter, size) = Framing { fps: Some(12.5), ..framing(None) }.filter(1920, 1080, None);
         assert_eq!((filter.as_str(), size), ("fps=12.5,scale=256:144:flags=area,setsar=1", [256, 144]));
     }
 }

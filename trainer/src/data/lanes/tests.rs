@@ -40,6 +40,28 @@ fn a_chunk_is_the_same_whenever_and_by_whomever_it_is_made() {
 }
 
 #[test]
+fn colors_are_encoded_frame_by_frame_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let encoding = SoftEncoding { centers: autochrome_model::bins::seventeen(), neighbors: 3, sigma: 8.0 };
+    let lanes = small_lanes(folder.path(), small_config());
+    assert_eq!(lanes.chunk(5).colors, None);
+    let lanes = lanes.encoding(Some(encoding));
+    let Chunk { ab, colors: Some(colors), .. } = lanes.chunk(5) else { panic!("not encoded") };
+    let (frames, pixels) = (4 * 3, 6 * 8);
+    assert_eq!((colors.neighbors, colors.bins.len(), colors.shares.len()), (3, frames * 3 * pixels, frames * 3 * pixels));
+    for frame in 0..frames {
+        for pixel in 0..pixels {
+            let color = [ab[2 * frame * pixels + pixel], ab[(2 * frame + 1) * pixels + pixel]];
+            let at = |k: usize| (frame * 3 + k) * pixels + pixel;
+            let mut expected = Vec::new();
+            autochrome_model::bins::soft_encode(encoding.centers, color, 3, 8.0, |bin, share| expected.push((bin as i32, share)));
+            let found: Vec<(i32, f32)> = (0..3).map(|k| (colors.bins[at(k)], colors.shares[at(k)])).collect();
+            assert_eq!(found, expected, "frame {frame}, pixel {pixel}");
+        }
+    }
+}
+
+#[test]
 fn without_restarts_and_cuts_the_state_is_zeroed_at_item_starts_only() {
     let folder = tempfile::tempdir().unwrap();
     let config = LaneConfig { restart_share: 0.0, cut_share: 0.0, missed_cut_share: 0.0, ..small_config() };

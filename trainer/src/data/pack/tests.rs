@@ -135,6 +135,57 @@ fn a_video_gives_as_many_frames_as_ffmpeg_wrote() {
     assert!(!rows[18] && !rows[61], "{rows:?}");
 }
 
+/// A film of even colors, limited YCbCr, that says nothing of its matrix; false without an ffmpeg.
+fn untagged_film(film: &Path, [width, height]: [usize; 2], frames: &[[u8; 3]]) -> bool {
+    let raw = film.with_extension("y4m");
+    let mut bytes = format!("YUV4MPEG2 W{width} H{height} F10:1 Ip A1:1 C444\n").into_bytes();
+    for color in frames {
+        bytes.extend(b"FRAME\n");
+        color.iter().for_each(|&value| bytes.resize(bytes.len() + width * height, value));
+    }
+    std::fs::write(&raw, bytes).unwrap();
+    let made = Command::new("ffmpeg").args(["-nostdin", "-v", "error", "-i"]).arg(&raw).args(["-c:v", "ffv1"]).arg(film).status();
+    std::fs::remove_file(raw).unwrap();
+    let usable = made.is_ok_and(|status| status.success());
+    if !usable {
+        eprintln!("skipped: no usable ffmpeg");
+    }
+    usable
+}
+
+#[test]
+fn a_film_that_does_not_say_its_matrix_has_the_one_of_its_size() {
+    // (200, 60, 40) by BT.709 and by BT.601, Rec. ITU-R BT.709-6 and BT.601-7.
+    for (name, size, color) in [("large", [1280, 720], [92, 105, 190]), ("small", [160, 120], [102, 98, 191])] {
+        let folder = tempfile::tempdir().unwrap();
+        let film = folder.path().join(name).with_extension("mkv");
+        if !untagged_film(&film, size, &[color; 10]) {
+            return;
+        }
+        let config = config(&folder.path().join("pack"), vec![PackInput::detect(&film).unwrap()]);
+        assert_eq!(pack(&config, &mut |_, _| ()).unwrap().frames, 10);
+        let set = PackedSet::open(&config.out).unwrap();
+        let item = Split::ALL.iter().flat_map(|&split| set.items(split)).next().unwrap();
+        // Rounded twice, to YCbCr and back; the other matrix is 14 off.
+        let off = set.frame(item, 5)[..3].iter().zip([200, 60, 40]).map(|(found, wanted)| found.abs_diff(wanted)).max();
+        assert!(off.unwrap() <= 4, "{name}: {:?}", &set.frame(item, 5)[..3]);
+    }
+}
+
+#[test]
+fn pieces_of_a_film_that_are_grey_throughout_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = folder.path().join("credits.mkv");
+    let (grey, red) = ([120, 128, 128], [102, 98, 191]);
+    // Ten frames an item: grey, mixed, colored.
+    let frames: Vec<[u8; 3]> = (0..30).map(|frame| if frame < 15 { grey } else { red }).collect();
+    if !untagged_film(&film, [160, 120], &frames) {
+        return;
+    }
+    let summary = pack(&config(&folder.path().join("pack"), vec![PackInput::detect(&film).unwrap()]), &mut |_, _| ()).unwrap();
+    assert_eq!((summary.clips, summary.frames, summary.grey), (2, 20, 1));
+}
+
 #[test]
 fn a_video_of_changing_rate_gives_each_frame_once() {
     let folder = tempfile::tempdir().unwrap();
