@@ -93,7 +93,6 @@ impl From<autochrome_model::ModelError> for Failure {
             Refused { .. } | Graph { .. } | Frame { .. } => Exit::BadData,
             Shape { .. } | Run { .. } => Exit::Other,
         };
-        // A `ModelError` writes its causes into its message; as a source they would be said twice.
         Self::new(exit, error)
     }
 }

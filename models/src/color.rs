@@ -190,11 +190,6 @@ pub fn chroma_that_fits(y: f32, cb: f32, cr: f32) -> f32 {
     smaller(y / below, fit)
 }
 
-/// From (L*, a*, b*) to the Rec. 601 (cb, cr), in units of the full scale, of that color clipped to the sRGB gamut.
-pub fn lab_to_chroma(lightness: f32, a: f32, b: f32) -> (f32, f32) {
-    rgb_to_chroma(linear_srgb_of((lightness + 16.0) / 116.0, a, b).map(fast_srgb_encode))
-}
-
 /// XYZ that is relative to the white, D65, to linear sRGB.
 pub const RELATIVE_TO_RGB: [[f32; 3]; 3] = {
     let mut matrix = XYZ_TO_RGB;
@@ -393,13 +388,5 @@ mod tests {
             }
         }
         assert_eq!(chroma_that_fits(0.5, 0.1, 0.1), 1.0);
-    }
-
-    #[test]
-    fn gray_has_no_chroma() {
-        for luma in 0..=255 {
-            let (cb, cr) = lab_to_chroma(lightness(LumaRange::Full, luma), 0.0, 0.0);
-            assert!(cb.abs() < 0.002 && cr.abs() < 0.002, "luma {luma}: {cb} {cr}");
-        }
     }
 }

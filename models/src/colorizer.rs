@@ -21,20 +21,20 @@ use crate::planes::{Chroma, Plane};
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The file could not be read.
-    #[error("read model {path}: {source}")]
+    #[error("read model {path}: {cause}")]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file is not a colorizer.
-    #[error("{name}: {source}")]
+    #[error("{name}: {cause}")]
     Refused {
         /// The file's name.
         name: String,
         /// What is wrong with it.
-        source: ContractError,
+        cause: ContractError,
     },
     /// The runtime could not prepare the graph.
     #[error("{name}: the runtime cannot prepare this graph: {cause}")]
@@ -141,12 +141,12 @@ impl Colorizer {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_as(path: &Path, runtime: Runtime) -> Result<Self, ModelError> {
-        let read = |source| ModelError::Read { path: path.to_owned(), source };
+        let read = |cause| ModelError::Read { path: path.to_owned(), cause };
         let size = std::fs::metadata(path).map_err(read)?.len();
         let name = path.display().to_string();
         if size > contract::FILE_BYTES_MAX as u64 {
-            let source = ContractError::Unreadable(format!("{size} bytes; at most {} are read", contract::FILE_BYTES_MAX));
-            return Err(ModelError::Refused { name, source });
+            let cause = ContractError::Unreadable(format!("{size} bytes; at most {} are read", contract::FILE_BYTES_MAX));
+            return Err(ModelError::Refused { name, cause });
         }
         Self::from_bytes_as(&name, &std::fs::read(path).map_err(read)?, runtime)
     }
@@ -164,7 +164,7 @@ impl Colorizer {
     /// # Errors
     /// As [`from_bytes`](Self::from_bytes).
     pub fn from_bytes_as(name: &str, bytes: &[u8], runtime: Runtime) -> Result<Self, ModelError> {
-        let proto = contract::parse(bytes).map_err(|source| ModelError::Refused { name: name.to_owned(), source })?;
+        let proto = contract::parse(bytes).map_err(|cause| ModelError::Refused { name: name.to_owned(), cause })?;
         Self::from_proto_as(name, &proto, runtime)
     }
 
@@ -181,7 +181,7 @@ impl Colorizer {
     /// # Errors
     /// As [`from_bytes`](Self::from_bytes).
     pub fn from_proto_as(name: &str, proto: &ModelProto, runtime: Runtime) -> Result<Self, ModelError> {
-        let contract = contract::check(proto).map_err(|source| ModelError::Refused { name: name.to_owned(), source })?;
+        let contract = contract::check(proto).map_err(|cause| ModelError::Refused { name: name.to_owned(), cause })?;
         let graph = |cause: String| ModelError::Graph { name: name.to_owned(), cause };
         // Tract's graph stage panics on some malformed graphs that parse; for a device that is one more refused file.
         let (prepared, fused) = guarded(|| prepare(proto, runtime)).map_err(graph)?;

@@ -197,7 +197,7 @@ fn no_truncation_and_no_flipped_byte_panics() {
 #[test]
 fn a_text_file_is_not_a_model() {
     let error = Colorizer::from_bytes("notes.txt", b"hello, this is no model at all").unwrap_err();
-    assert!(matches!(error, ModelError::Refused { source: ContractError::Unreadable(_) | ContractError::Broken(_), .. }), "{error}");
+    assert!(matches!(error, ModelError::Refused { cause: ContractError::Unreadable(_) | ContractError::Broken(_), .. }), "{error}");
     let error = Colorizer::load(std::path::Path::new("does/not/exist.onnx")).unwrap_err().to_string();
     assert!(error.contains("does/not/exist.onnx"), "{error}");
 }

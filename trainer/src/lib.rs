@@ -18,6 +18,7 @@ mod lock;
 pub mod losses;
 pub mod metrics;
 pub mod nets;
+mod normals;
 pub mod plot;
 pub mod pretrained;
 pub mod report;

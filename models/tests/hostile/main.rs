@@ -83,7 +83,7 @@ fn attempt(file: &[u8]) -> Outcome {
     let load = start.elapsed();
     let end = match loaded {
         Err(_) => panic!("a panic came out of the load, from {:?}", PANICS.take()),
-        Ok(Err(ModelError::Refused { source, .. })) => End::Refused(source.to_string()),
+        Ok(Err(ModelError::Refused { cause, .. })) => End::Refused(cause.to_string()),
         Ok(Err(error)) => End::Graph(error.to_string()),
         Ok(Ok(mut model)) => {
             let (width, height) = (model.contract().width, model.contract().height);

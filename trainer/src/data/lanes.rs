@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::degrade::{ItemDegradation, Scratch};
 use super::flow::Flow;
 pub use super::lane_config::{LaneConfig, Order};
-use super::shard::{Item, ItemKind, PackedSet};
+use super::shard::{ItemKind, PackedSet};
 use super::soft_colors::{SoftColors, SoftEncoding};
 use super::split::Split;
 use super::still_camera::{Source, StillCamera, sample};
@@ -162,28 +162,6 @@ impl Lanes {
         let items = || Split::ALL.iter().flat_map(|&split| self.set.items(split));
         let known = |name: &str| items().any(|item| item.source == name || item.tag == name);
         self.config.source_weights.keys().filter(|name| !known(name)).cloned().collect()
-    }
-
-    /// How many chunks play every item once; with [`Order::Random`], as many as hold that many items.
-    ///
-    /// When the last round of lanes is not full it is filled up from the beginning.
-    pub fn chunks_per_pass(&self) -> u64 {
-        let items = match self.config.order {
-            Order::Random => self.stills.items.len() + self.clips.items.len(),
-            Order::Sequential => self.sequence.len(),
-        };
-        (items.div_ceil(self.config.lanes) * self.config.chunks_per_item) as u64
-    }
-
-    /// The item that a lane shows in the first frame of a chunk, for labels.
-    ///
-    /// # Panics
-    /// When `lane` is not below the number of lanes.
-    pub fn playing(&self, number: u64, lane: usize) -> &Item {
-        assert!(lane < self.config.lanes, "lane {lane} of {}", self.config.lanes);
-        let (item, part) = self.position(number, lane);
-        let plan = self.plan(lane, item);
-        &self.set.items(self.split)[plan.shot_at(part * self.config.chunk_frames).item]
     }
 
     /// Makes one chunk; the same number always gives the same chunk.

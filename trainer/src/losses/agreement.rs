@@ -7,8 +7,8 @@ use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use super::normals::{generator, normals};
 use super::warp::warp;
+use crate::normals::{generator, normals};
 
 /// Streams of the generator below: lanes are counted from 0, the transform has one of its own.
 const TRANSFORM_STREAM: u64 = u64::MAX;

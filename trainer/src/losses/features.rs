@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::nets::lite0_unet::Encoder;
+use crate::nets::FeatureNet;
 
 /// Which network looks, and how much it counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,21 +49,6 @@ impl FeatureNetKind {
             Self::Random | Self::Vgg16 => 1,
             Self::Lite0 => 32,
         }
-    }
-}
-
-/// A fixed network that looks at sRGB pictures.
-pub trait FeatureNet: Send + Sync {
-    /// The maps of features of gamma-coded sRGB \[N, 3, h, w\], 0 to 1, shallowest first.
-    fn features(&self, rgb: Tensor<4>) -> Vec<Tensor<4>>;
-}
-
-impl FeatureNet for Encoder {
-    /// Those at 1/4, 1/8, 1/16 and 1/32 of the picture's resolution, \[3 N, C, ..\].
-    fn features(&self, rgb: Tensor<4>) -> Vec<Tensor<4>> {
-        let [pictures, colors, height, width] = rgb.dims();
-        // Scaled lightness is nearly a gamma-coded grey value less a half.
-        self.forward(rgb.reshape([pictures * colors, 1, height, width]) - 0.5).to_vec()
     }
 }
 

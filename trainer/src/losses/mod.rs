@@ -9,7 +9,6 @@ pub mod color;
 pub mod colorfulness;
 pub mod features;
 pub mod fidelity;
-pub mod normals;
 pub mod regression;
 pub mod warp;
 

@@ -244,7 +244,7 @@ mod tests {
     const NOGAN: CriticConfig = CriticConfig::Nogan { width: 4 };
 
     fn noise(shape: [usize; 4], device: &Device) -> Tensor<4> {
-        let values = crate::losses::normals::normals(&mut crate::losses::normals::generator(1, 2), shape.iter().product());
+        let values = crate::normals::normals(&mut crate::normals::generator(1, 2), shape.iter().product());
         Tensor::from_data(TensorData::new(values, shape), device)
     }
 

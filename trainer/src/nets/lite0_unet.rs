@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::fake_quant::{concatenation, linear, relu, relu6};
 use super::layers::{NORM_EPSILON, Stage, head, normalized, twice};
 use super::memory::{ConvGru, half_through};
-use super::{States, check_widths};
+use super::{FeatureNet, States, check_widths};
 
 /// Channels of the stem, at 1/2 of the input's resolution.
 const STEM: usize = 32;
@@ -250,6 +250,15 @@ impl Lite0UNet {
         let grown = twice(self.grow_quarter.forward(eighth));
         let quarter = self.quarter_out.forward(concatenation(vec![grown, quarter]));
         (self.head.forward(quarter), vec![deep_state, eighth_state])
+    }
+}
+
+impl FeatureNet for Encoder {
+    /// Those at 1/4, 1/8, 1/16 and 1/32 of the picture's resolution, \[3 N, C, ..\].
+    fn features(&self, rgb: Tensor<4>) -> Vec<Tensor<4>> {
+        let [pictures, colors, height, width] = rgb.dims();
+        // Scaled lightness is nearly a gamma-coded grey value less a half.
+        self.forward(rgb.reshape([pictures * colors, 1, height, width]) - 0.5).to_vec()
     }
 }
 

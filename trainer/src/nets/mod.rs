@@ -92,6 +92,12 @@ impl OutputKind {
     }
 }
 
+/// A fixed network that looks at sRGB pictures.
+pub trait FeatureNet: Send + Sync {
+    /// The maps of features of gamma-coded sRGB \[N, 3, h, w\], 0 to 1, shallowest first.
+    fn features(&self, rgb: Tensor<4>) -> Vec<Tensor<4>>;
+}
+
 /// Which network, and its shape: `kind` names the family, the other keys are the family's own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

@@ -7,8 +7,8 @@ use burn::nn::pool::MaxPool2dConfig;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::losses::features::FeatureNet;
-use crate::losses::normals::{generator, normals};
+use super::FeatureNet;
+use crate::normals::{generator, normals};
 
 /// The mean and deviation of ImageNet's gamma-coded red, green and blue, which torchvision's networks expect taken out.
 const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];

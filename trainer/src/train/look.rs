@@ -12,9 +12,10 @@ use super::log::Values;
 use super::precision::{Precision, widened};
 use crate::config::RunConfig;
 use crate::losses::agreement::{AgreementConfig, Transform, disagreement, noise};
-use crate::losses::features::{FeatureNet, feature_distance};
+use crate::losses::features::feature_distance;
 use crate::losses::warp::warp_difference;
 use crate::losses::{Losses, Prediction, losses};
+use crate::nets::FeatureNet;
 use crate::nets::fake_quant::{self, Grids};
 use crate::nets::{Network, States};
 

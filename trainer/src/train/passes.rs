@@ -20,7 +20,7 @@ use crate::checkpoint::Adversary;
 use crate::config::RunConfig;
 use crate::data::lanes::Chunk;
 use crate::losses::center_tensor;
-use crate::losses::features::FeatureNet;
+use crate::nets::FeatureNet;
 use crate::nets::fake_quant::{self, Grids};
 use crate::nets::{Network, States};
 

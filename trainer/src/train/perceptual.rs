@@ -5,7 +5,8 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, TensorData};
 
 use crate::checkpoint;
-use crate::losses::features::{FeatureConfig, FeatureNet, FeatureNetKind};
+use crate::losses::features::{FeatureConfig, FeatureNetKind};
+use crate::nets::FeatureNet;
 use crate::nets::lite0_unet::Encoder;
 use crate::nets::vgg::Vgg;
 use crate::pretrained::{self, Tensors};

@@ -172,15 +172,19 @@ fn short_clips_play_back_and_forth() {
 fn validation_plays_every_item_once() {
     let folder = tempfile::tempdir().unwrap();
     let lanes = small_lanes(folder.path(), small_config().validation());
-    // Six items in three lanes, three chunks each.
-    assert_eq!(lanes.chunks_per_pass(), 6);
-    let names = |lanes: &Lanes| -> BTreeSet<String> {
-        (0..lanes.chunks_per_pass()).flat_map(|number| (0..3).map(move |lane| lanes.playing(number, lane).name.clone())).collect()
+    let items = lanes.set.items(Split::Train);
+    // Items in three lanes, three chunks each.
+    let names = |lanes: &Lanes, chunks: u64| -> BTreeSet<String> {
+        let playing = |number, lane| {
+            let (item, part) = lanes.position(number, lane);
+            items[lanes.plan(lane, item).shot_at(part * 4).item].name.clone()
+        };
+        (0..chunks).flat_map(|number| [0, 1, 2].map(|lane| playing(number, lane))).collect()
     };
-    assert_eq!(names(&lanes).len(), 6);
+    assert_eq!(names(&lanes, 6).len(), 6);
     let clips = LaneConfig { clip_share: 1.0, ..small_config().validation() };
     let lanes = Lanes::new(Arc::clone(&lanes.set), Split::Train, clips).unwrap();
-    assert_eq!(names(&lanes).into_iter().collect::<Vec<_>>(), ["clip_0", "clip_1"]);
+    assert_eq!(names(&lanes, 3).into_iter().collect::<Vec<_>>(), ["clip_0", "clip_1"]);
 }
 
 #[test]

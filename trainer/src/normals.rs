@@ -4,14 +4,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// A generator of its own for each `seed` and `stream` (for example a step and a lane).
-pub fn generator(seed: u64, stream: u64) -> ChaCha8Rng {
+pub(crate) fn generator(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream);
     rng
 }
 
 /// `count` numbers of mean 0 and deviation 1 (Box and Muller 1958).
-pub fn normals(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
+pub(crate) fn normals(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
     let mut found = Vec::with_capacity(count + 1);
     while found.len() < count {
         // 1 - u is above 0, so that the logarithm is finite.
