@@ -3,7 +3,7 @@
     just bench-training trainer/configs/recurrent.toml --data PACK [--device cuda] [--rounds 5]
 
 The same network, sizes, losses, optimizer and moving average of the weights, in float; the two take turns, so that what else the machine does meets both.
-Not the same: PyTorch's batch lies on the device already, and its soft targets are encoded beforehand; Burn's step contains both, and looks at
+Not the same: PyTorch's batch lies on the device already, soft targets as shares of all bins; Burn's step brings its own there, and looks at
 every weight for numbers that are not finite. Burn's workers, of which there is one on a GPU, normalize over a share of the lanes each. Burn's time is the mean of three steps, PyTorch's the
 median of five.
 """

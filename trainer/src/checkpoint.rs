@@ -47,9 +47,24 @@ pub struct Position {
     /// Evaluations since then.
     #[serde(default)]
     pub evaluations_since_best: u64,
+    /// Frames in a row that validation looks at; single ones where nothing is said.
+    #[serde(default = "one_frame")]
+    pub validation_frames: usize,
+}
+
+fn one_frame() -> usize {
+    1
 }
 
 impl Position {
+    /// Takes note of how many frames in a row validation looks at from now on. Where that is new, the best loss so far is no measure any more.
+    pub fn is_validated_on(&mut self, frames: usize) {
+        if self.validation_frames != frames {
+            (self.best_validation_loss, self.best_step, self.evaluations_since_best) = (None, 0, 0);
+        }
+        self.validation_frames = frames;
+    }
+
     /// Takes note of the validation loss at this step; whether it is the best so far. One that is no finite number is worse than any.
     ///
     /// The run's last phase begins behind step `last_phase`; 0 if there is one only. Before it nothing counts as a lack of progress, and in it the best of
@@ -356,6 +371,7 @@ pub fn frozen_ranges(checkpoint: &Path) -> anyhow::Result<Option<Ranges>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 mod tests {
     use super::*;
 
@@ -373,6 +389,20 @@ mod tests {
     fn a_loss_that_is_no_number_is_worse_than_any() {
         let found = taken(0, &[(1, f32::NAN), (2, 3.0), (3, f32::INFINITY), (4, f32::NEG_INFINITY), (5, 2.0)]);
         assert_eq!(found, [(false, 1), (true, 0), (false, 1), (false, 2), (true, 0)]);
+    }
+
+    #[test]
+    fn a_best_loss_of_other_frames_is_no_measure() {
+        // As a program wrote it that validated on single frames only.
+        let mut position: Position =
+            serde_json::from_str(r#"{"step": 40, "seconds": 1.0, "state_shapes": [], "best_validation_loss": 2.0, "best_step": 30}"#)
+                .unwrap();
+        position.is_validated_on(1);
+        assert!(!position.takes(2.5, 0));
+        position.is_validated_on(4);
+        assert!(position.takes(2.5, 0));
+        position.is_validated_on(4);
+        assert!(!position.takes(2.6, 0) && position.best_validation_loss == Some(2.5));
     }
 
     #[test]

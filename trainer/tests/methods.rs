@@ -144,7 +144,9 @@ fn tiny(name: &str) -> RunConfig {
     config.steps = 40;
     (config.checkpoint_every, config.evaluate_every) = (20, 1000);
     (config.schedule.peak, config.schedule.warmup_steps) = (1e-2, 4);
-    config.take_encoder_weights(encoder());
+    if config.net.has_pretrained_encoder() {
+        config.take_encoder_weights(encoder());
+    }
     config.input_size = config.net.only_size().unwrap_or([64, 32]);
     let LaneConfig { output_stride, restart_share, degrade, .. } = config.data.clone();
     config.data = LaneConfig {
@@ -167,8 +169,7 @@ fn tiny(name: &str) -> RunConfig {
 fn encoder() -> &'static Path {
     static ENCODER: OnceLock<PathBuf> = OnceLock::new();
     ENCODER.get_or_init(|| {
-        // Left to the system, as the packed set is.
-        let file = tempfile::tempdir().unwrap().keep().join("encoder.bpk");
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("methods-encoder.bpk");
         files::write_atomically(&file, &Encoder::new(&Device::flex()).into_record().into_bytes().unwrap()).unwrap();
         file
     })

@@ -7,11 +7,14 @@ use autochrome_model::Colorizer;
 use autochrome_trainer::data::pack::{PackConfig, PackInput, pack};
 use autochrome_trainer::data::shard::{ItemKind, MANIFEST_NAME, PackedSet};
 use autochrome_trainer::data::split::Split;
-use autochrome_trainer::evaluate::{self, Comparison, Contestant, Exhibits, FeatureNetwork, PerceptualDistance, Plan, Share, page, table};
+use autochrome_trainer::evaluate::{
+    self, Comparison, Contestant, Exhibits, FeatureNetwork, Kind, PerceptualDistance, Plan, Share, page, table,
+};
 use autochrome_trainer::export;
 use autochrome_trainer::files::write_atomically;
 use clap::ValueEnum;
 use tempfile::TempDir;
+use tract_onnx::pb::ModelProto;
 
 use super::pack::Framing;
 use crate::terminal::Bar;
@@ -93,9 +96,12 @@ impl Eval {
         for &temperature in &self.temperatures {
             ensure!(temperature > 0.0 && temperature.is_finite(), "the temperature {temperature}: a positive number is needed");
         }
-        let mut models = self.contestants()?;
+        let subjects = self.subjects()?;
+        let mut models = subjects.iter().map(Subject::contestant).collect::<anyhow::Result<Vec<_>>>()?;
         if self.without_state {
-            models.extend(self.contestants()?.into_iter().map(Contestant::without_state));
+            for subject in &subjects {
+                models.push(subject.contestant()?.without_state());
+            }
         }
         let plan = Plan {
             temperatures: self.temperatures.clone(),
@@ -129,20 +135,23 @@ impl Eval {
     }
 
     /// A row for each model file, and two for each run: as a float and as an int8 file.
-    fn contestants(&self) -> anyhow::Result<Vec<Contestant>> {
-        let mut models = Vec::new();
+    fn subjects(&self) -> anyhow::Result<Vec<Subject>> {
+        let mut subjects = Vec::new();
         for path in &self.models {
-            if path.is_dir() {
-                models.push(Contestant::from_run(path)?);
-                match Contestant::int8_from_run(path) {
-                    Ok(int8) => models.push(int8),
-                    Err(error) => eprintln!("no int8 row: {error:#}"),
-                }
-            } else {
-                models.push(Contestant::from_file(path)?);
+            if !path.is_dir() {
+                subjects.push(Subject::File(path.clone()));
+                continue;
+            }
+            let what = || format!("evaluate the run {}", path.display());
+            let (float, int8) = export::files_of_run(path).with_context(what)?;
+            let name = evaluate::name_of_run(path);
+            subjects.push(Subject::Model(name.clone(), Kind::Network, float));
+            match int8 {
+                Ok(int8) => subjects.push(Subject::Model(format!("{name}-int8"), Kind::Int8, int8)),
+                Err(error) => eprintln!("{name} has no int8 row: {error:#}"),
             }
         }
-        Ok(models)
+        Ok(subjects)
     }
 
     /// The classical rows, where there are pictures to take colors from that are not measured themselves.
@@ -170,6 +179,21 @@ impl Eval {
             eprintln!("{}", file.display());
         }
         Ok(())
+    }
+}
+
+/// What is measured.
+enum Subject {
+    File(PathBuf),
+    Model(String, Kind, ModelProto),
+}
+
+impl Subject {
+    fn contestant(&self) -> anyhow::Result<Contestant> {
+        match self {
+            Self::File(file) => Contestant::from_file(file),
+            Self::Model(name, kind, model) => Contestant::from_model(name, *kind, model),
+        }
     }
 }
 

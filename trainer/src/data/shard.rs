@@ -267,7 +267,7 @@ fn check_item(item: &Item, shards: &[ShardEntry]) -> Result<()> {
 }
 
 /// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -32,7 +32,7 @@ impl SoftEncoding<'_> {
     }
 }
 
-/// Colors as shares of bins: all bins would be twenty times as many numbers, to be carried to a GPU in every step.
+/// Colors as shares of bins: all bins would be ten times as many numbers and more, to be carried to a GPU in every step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SoftColors {
     /// `K`.

@@ -7,6 +7,7 @@ use anyhow::Context;
 use autochrome_model::{Chroma, Colorizer, Decode, LumaRange, Output, Painter, Plane};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
+use tract_onnx::pb::ModelProto;
 
 use super::exhibits::Exhibits;
 use super::references::{Reference, References};
@@ -113,20 +114,15 @@ impl Contestant {
     /// If the run has no checkpoint or its network cannot be exported.
     pub fn from_run(run: &Path) -> anyhow::Result<Self> {
         let model = export::float_of_run(run).with_context(|| format!("evaluate the run {}", run.display()))?;
-        let name = name_of_run(run);
-        let colorizer = Colorizer::from_proto(&name, &model)?;
-        Ok(Self::new(name, Kind::Network, Painter::new(colorizer, LumaRange::Full)))
+        Self::from_model(&name_of_run(run), Kind::Network, &model)
     }
 
-    /// The same exported as an int8 file.
+    /// A model in memory, run as its file would be.
     ///
     /// # Errors
-    /// As [`from_run`](Self::from_run), and if the packed set to calibrate on is not there any more.
-    pub fn int8_from_run(run: &Path) -> anyhow::Result<Self> {
-        let model = export::int8_of_run(run).with_context(|| format!("quantize the run {}", run.display()))?;
-        let name = format!("{}-int8", name_of_run(run));
-        let colorizer = Colorizer::from_proto(&name, &model)?;
-        Ok(Self::new(name, Kind::Int8, Painter::new(colorizer, LumaRange::Full)))
+    /// If it is no colorizer.
+    pub fn from_model(name: &str, kind: Kind, model: &ModelProto) -> anyhow::Result<Self> {
+        Ok(Self::new(name, kind, Painter::new(Colorizer::from_proto(name, model)?, LumaRange::Full)))
     }
 
     /// A model file, run as it ships.
@@ -146,7 +142,8 @@ impl Contestant {
     }
 }
 
-fn name_of_run(run: &Path) -> String {
+/// What a run's rows are called: its folder's name.
+pub fn name_of_run(run: &Path) -> String {
     run.file_name().map_or_else(|| run.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 

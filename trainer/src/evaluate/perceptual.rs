@@ -1,6 +1,7 @@
 //! Distances that a trained network takes, for FID and LPIPS: ONNX files that are given by a path, run through Tract. Nothing is downloaded.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +15,14 @@ use tract_onnx::tract_hir::internal::DimLike;
 
 /// The sides that pictures are scaled to where a feature network's file leaves them open: Inception-v3's.
 const FEATURE_SIZE: (usize, usize) = (299, 299);
+/// The sides within which a distance's open file sees pictures as they are: smaller ones leave AlexNet's last layers nothing.
+const OWN_SIDES: RangeInclusive<usize> = 64..=1024;
+/// What pictures beyond those are scaled to.
+const DISTANCE_SIZE: (usize, usize) = (256, 256);
 /// The longest side that is run.
 const SIDE_MAX: usize = 4096;
+/// Plans that are kept: each has the network's weights anew, and pictures of one set come in few sizes at a time.
+const PLANS_MAX: usize = 4;
 
 /// A network that gives a picture's features, such as Inception-v3 up to pool3 for FID.
 ///
@@ -43,7 +50,7 @@ impl FeatureNetwork {
 /// A network that gives the perceptual distance of two pictures, such as LPIPS.
 ///
 /// The file has two inputs, f32 \[1, 3, H, W\], RGB from -1 to 1, and its first output is the distance; several values are averaged. Where H and W are left
-/// open pictures go in as they are, as the published figures are made; else they are scaled.
+/// open, pictures with sides from 64 to 1024 go in as they are, as the published figures are made, and others at 256 x 256; else all are scaled to W x H.
 pub struct PerceptualDistance(Network);
 
 impl PerceptualDistance {
@@ -89,7 +96,7 @@ impl Network {
             let size = side(3).zip(side(2)).or(open);
             let network = Self { model, size, plans: Mutex::default() };
             // What cannot be run at all is told before the first picture is colored.
-            network.plan(size.unwrap_or(FEATURE_SIZE))?;
+            network.plan(size.unwrap_or(DISTANCE_SIZE))?;
             Ok(network)
         })
     }
@@ -107,13 +114,17 @@ impl Network {
             model.set_input_fact(input, f32::fact([1, 3, height, width]).into()).context("its inputs are not f32 [1, 3, H, W]")?;
         }
         let plan = model.into_optimized().with_context(|| format!("Tract cannot prepare it for {width}x{height}"))?.into_runnable()?;
+        if plans.len() >= PLANS_MAX {
+            plans.clear();
+        }
         plans.insert(size, plan.clone());
         Ok(plan)
     }
 
     /// Runs pictures through it, each scaled to its input and each value mapped by `scaled`.
     fn run(&self, pictures: &[&[u8]], (width, height): (usize, usize), scaled: fn(f32) -> f32) -> anyhow::Result<Vec<f32>> {
-        let size = self.size.unwrap_or((width, height));
+        let own = OWN_SIDES.contains(&width) && OWN_SIDES.contains(&height);
+        let size = self.size.unwrap_or(if own { (width, height) } else { DISTANCE_SIZE });
         let tensor = |rgb: &&[u8]| -> anyhow::Result<TValue> {
             let mut values = Vec::with_capacity(3 * size.0 * size.1);
             for channel in 0..3 {
@@ -237,11 +248,14 @@ mod tests {
         // 0 and 255 are 2 apart, in one channel of three.
         let distance = network.between(&[0, 9, 9].repeat(64), &[255, 9, 9].repeat(64), (8, 8)).unwrap();
         assert!((distance - 2.0 / 3.0).abs() < 1e-5, "{distance}");
-        // A picture of another size goes in as it is too: scaled, the edge between its halves would be blurred, and the mean of sizes another.
-        let mut halves = [9; 3 * 7 * 5];
-        halves[0] = 255;
-        let distance = network.between(&halves, &[9; 3 * 7 * 5], (7, 5)).unwrap();
-        assert!((distance - 246.0 / 127.5 / 105.0).abs() < 1e-6, "{distance}");
+        // Larger ones go in as they are, whatever their sizes: scaled, a single pixel would weigh otherwise.
+        for (width, height) in [(70, 64), (64, 80), (64, 66), (65, 64), (67, 64), (70, 64)] {
+            let truth = vec![9; 3 * width * height];
+            let mut found = truth.clone();
+            found[0] = 255;
+            let distance = network.between(&found, &truth, (width, height)).unwrap();
+            assert!((distance * truth.len() as f64 - 246.0 / 127.5).abs() < 1e-3, "{distance}");
+        }
         let message = format!("{:#}", FeatureNetwork::load(file.path()).err().unwrap());
         assert!(message.contains("2 inputs, 1 expected"), "{message}");
     }

@@ -74,6 +74,7 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
         }
         entries.push((Entry { label, config }, row));
     }
+    contest.start.tell_what_is_unused(entries.iter().map(|(entry, _)| &entry.config), watcher);
     let measures = Measures {
         exhibits: Exhibits::choose(&set, Share::Of(Split::Validation), contest.limit)?,
         shown: shown.as_ref().map(|set| Exhibits::choose(set, Share::Whole, usize::MAX)).transpose()?,

@@ -70,7 +70,7 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &PackedSet, setting: &Se
         page += "\nThe loss falls most steeply at the first of the two rates, a good peak for a schedule; where it is least, it is about to explode.\n";
     }
     if entries.windows(2).any(|pair| minimized(&pair[0]) != minimized(&pair[1])) {
-        page += "\nThe entries minimize different sums: each loss can be compared with itself only.\n";
+        page += "\nThe entries minimize different sums, or are validated on other frames (a memory on moving ones): each loss can be compared with itself only.\n";
     }
     if !range_test {
         page += &measured(plan, entries, set, setting)?;
@@ -81,7 +81,8 @@ pub(super) fn draw(plan: &Plan, entries: &[Entry], set: &PackedSet, setting: &Se
 /// What decides the meaning of an entry's loss.
 fn minimized(entry: &Entry) -> impl PartialEq + '_ {
     let config = &entry.config;
-    (&config.loss, &config.adversarial, &config.bins, config.output)
+    let remembers = !config.net.state_shapes(config.data.height, config.data.width).is_empty();
+    (&config.loss, &config.adversarial, &config.bins, config.output, remembers)
 }
 
 /// A strip for each entry with bins: grey | the mode | the temperatures | truth, a picture a row; the page's part about them.

@@ -165,8 +165,12 @@ pub fn run(file: &Path, setting: &Setting, device: &Device, stop: &AtomicBool, w
     let mut entries = plan.entries(file)?;
     for entry in &mut entries {
         entry.config = setting.start.of(&entry.config);
-        entry.config.ensure_encoder_weights().with_context(|| format!("the entry {:?} of {}", entry.label, file.display()))?;
+        // What has begun has them.
+        if !run_folder::config_file(&setting.out.join(entry.folder())).exists() {
+            entry.config.ensure_encoder_weights().with_context(|| format!("the entry {:?} of {}", entry.label, file.display()))?;
+        }
     }
+    setting.start.tell_what_is_unused(entries.iter().map(|entry| &entry.config), watcher);
     if plan.single_picture {
         for entry in &mut entries {
             let data = &mut entry.config.data;
@@ -219,6 +223,15 @@ impl Start {
         }
         config
     }
+
+    /// Says so where weights are given that none of `configs` takes.
+    fn tell_what_is_unused<'a>(&self, mut configs: impl Iterator<Item = &'a RunConfig>, watcher: &mut dyn Watcher) {
+        if let Some(file) = &self.encoder_weights
+            && !configs.any(|config| config.clone().take_encoder_weights(file))
+        {
+            watcher.say(&format!("no configuration takes the encoder weights {}", file.display()));
+        }
+    }
 }
 
 /// Makes one run, or the rest of it.
@@ -238,9 +251,11 @@ pub fn train_entry(
     let allowed = budget.map_or_else(|| "as many steps as the configuration says".into(), |budget| budget.to_string());
     if run_folder::config_file(run).exists() {
         let stored = RunConfig::read(&run_folder::config_file(run))?;
+        // Read at the beginning only, and perhaps by another name.
+        let given_now = RunConfig { encoder_weights: stored.encoder_weights.clone(), ..within(&entry.config, stored.steps) };
         let given = std::fs::read_to_string(&budget_file).with_context(|| format!("read {}", budget_file.display()))?;
         ensure!(
-            stored == train::in_its_place(&within(&entry.config, stored.steps))? && given == allowed,
+            stored == train::in_its_place(&given_now)? && given == allowed,
             "{} holds a run that was made with another configuration or another budget ({given}; now {allowed}); choose another folder, or remove it",
             run.display()
         );

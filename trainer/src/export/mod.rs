@@ -112,22 +112,32 @@ pub fn network_at(run: &Path, checkpoint: &Path) -> anyhow::Result<(Network, Run
 /// The float file of a run's newest checkpoint, to look at: its card names no terms of use.
 ///
 /// # Errors
-/// As [`network_of_run`] and [`float_model`].
+/// If the run has no whole checkpoint, or as [`float_model`].
 pub fn float_of_run(run: &Path) -> anyhow::Result<ModelProto> {
-    let (net, config) = network_of_run(run)?;
-    float_model(&net, &config, &Provenance { training: format!("run {:?}", config.name), license: "not stated".into() })
+    float_at(run, &run_folder::newest_checkpoint(run)?).map(|(float, _)| float)
 }
 
-/// The int8 file of a run's newest checkpoint, to look at; where quantization-aware training has not found the ranges it is calibrated on the packed set that
-/// the run was started with.
+fn float_at(run: &Path, checkpoint: &Path) -> anyhow::Result<(ModelProto, RunConfig)> {
+    let (net, config) = network_at(run, checkpoint)?;
+    let provenance = Provenance { training: format!("run {:?}", config.name), license: "not stated".into() };
+    Ok((float_model(&net, &config, &provenance)?, config))
+}
+
+/// Both files of a run's newest checkpoint, to look at: float, and int8 or why there is none. Where quantization-aware training has not found the ranges, they
+/// are calibrated on the packed set that the run was started with, which may not be there any more.
 ///
 /// # Errors
-/// As [`float_of_run`]; if that set is not there any more, or the network cannot be quantized.
-pub fn int8_of_run(run: &Path) -> anyhow::Result<ModelProto> {
-    let float = float_of_run(run)?;
-    let config = RunConfig::read(&run_folder::config_file(run))?;
-    let pack = Arc::new(PackedSet::open(&run_folder::data_of(run)?)?);
-    quantized(&float, &config, &pack, checkpoint::frozen_ranges(&run_folder::newest_checkpoint(run)?)?)
+/// As [`float_of_run`].
+pub fn files_of_run(run: &Path) -> anyhow::Result<(ModelProto, anyhow::Result<ModelProto>)> {
+    // Looked for once: a run that is being trained may have another one soon.
+    let checkpoint = run_folder::newest_checkpoint(run)?;
+    let (float, config) = float_at(run, &checkpoint)?;
+    let int8 = || {
+        let pack = Arc::new(PackedSet::open(&run_folder::data_of(run)?)?);
+        quantized(&float, &config, &pack, checkpoint::frozen_ranges(&checkpoint)?)
+    };
+    let int8 = int8();
+    Ok((float, int8))
 }
 
 /// Exports `net` into `folder` as `NAME-WxH-float.onnx` and `NAME-WxH-int8.onnx`, and verifies both. The int8 file has the ranges that

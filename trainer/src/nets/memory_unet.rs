@@ -1,4 +1,4 @@
-//! A U-Net with one recurrent cell at its deepest level (project 000): ConvLSTM or ConvGRU, stateful or stateless, with or without a feature
+//! A U-Net with one recurrent cell at its deepest level (project 000): ConvLSTM or ConvGRU, its state carried or not, with or without a feature
 //! vector. All else is the same in all of them, so that they can be compared.
 //!
 //! Half of the deepest channels go through the cell, the others keep this frame's own evidence. Changed: project 000 ran an LSTM at each position

@@ -261,6 +261,7 @@ fn go_on(
     let class_weights = bins::rebalancing_weights(prior, config.loss.lambda);
     let passes = Passes::new(config, centers, &class_weights, devices)?;
     let first_chunk = progress.position.step * config.accumulate as u64;
+    progress.position.is_validated_on(validation_lanes(set, config)?.config().chunk_frames);
     let lanes = lanes.encoding(config.soft_encoding()?);
     let mut chunks = Prefetch::start(Arc::new(lanes), first_chunk, loader_threads(config.workers), CHUNKS_AHEAD)?;
     let mut log = Log::open(run, progress.position.step)?;
