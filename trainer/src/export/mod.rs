@@ -91,14 +91,6 @@ pub fn float_model(net: &Network, config: &RunConfig, provenance: &Provenance) -
     Ok(model)
 }
 
-/// The averaged weights of a run's newest checkpoint, and the run's configuration.
-///
-/// # Errors
-/// If the run has no whole checkpoint.
-pub fn network_of_run(run: &Path) -> anyhow::Result<(Network, RunConfig)> {
-    network_at(run, &run_folder::newest_checkpoint(run)?)
-}
-
 /// The averaged weights of the checkpoint `checkpoint` of a run, and the run's configuration.
 ///
 /// # Errors
