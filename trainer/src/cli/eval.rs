@@ -145,9 +145,9 @@ impl Eval {
             let what = || format!("evaluate the run {}", path.display());
             let (float, int8) = export::files_of_run(path).with_context(what)?;
             let name = evaluate::name_of_run(path);
-            subjects.push(Subject::Model(name.clone(), Kind::Network, float));
+            subjects.push(Subject::Model(name.clone(), Kind::Network, Box::new(float)));
             match int8 {
-                Ok(int8) => subjects.push(Subject::Model(format!("{name}-int8"), Kind::Int8, int8)),
+                Ok(int8) => subjects.push(Subject::Model(format!("{name}-int8"), Kind::Int8, Box::new(int8))),
                 Err(error) => eprintln!("{name} has no int8 row: {error:#}"),
             }
         }
@@ -185,7 +185,7 @@ impl Eval {
 /// What is measured.
 enum Subject {
     File(PathBuf),
-    Model(String, Kind, ModelProto),
+    Model(String, Kind, Box<ModelProto>),
 }
 
 impl Subject {

@@ -115,7 +115,7 @@ pub fn sample_grid(models: Vec<Colorizer>, exhibits: &Exhibits, rows: usize, fil
     let columns = models.len() + 2;
     let mut painters: Vec<Painter> = models.into_iter().map(|m| Painter::new(m, LumaRange::Full)).collect();
     // Two pictures side by side, so that a grid of many stays a page.
-    let (width, height) = (2 * columns * CELL, rows.div_ceil(2) * CELL);
+    let (width, height) = (rows.min(2) * columns * CELL, rows.div_ceil(2) * CELL);
     let mut grid = image::RgbImage::new(width as u32, height as u32);
     for row in 0..rows {
         let item = items[(row * items.len() + items.len() / 2) / rows];

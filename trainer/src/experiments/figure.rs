@@ -141,13 +141,15 @@ fn measured(plan: &Plan, entries: &[Entry], set: &PackedSet, setting: &Setting) 
     for entry in entries {
         models.push(Colorizer::from_proto(&entry.label, &export::float_of_run(&out.join(entry.folder()))?)?);
     }
-    evaluate::sample_grid(models, shown, SHOWN.min(shown.stills().len()), &out.join("pictures.png"))?;
+    let pictures = SHOWN.min(shown.stills().len());
+    evaluate::sample_grid(models, shown, pictures, &out.join("pictures.png"))?;
+    let twice = if pictures > 1 { ", twice in a row" } else { "" };
     let order: Vec<&str> = entries.iter().map(|entry| entry.label.as_str()).collect();
     let strips = if plan.temperature_strips { strips(entries, shown, out)? } else { String::new() };
     Ok(format!(
         "\nMeasured as exported float files on {}, from a zero state, and on {} with the state carried, each at its default \
-         temperature. `eval --report` says what each figure means.\n\n{}\n![trade-off](trade-off.svg)\n\nFrom left to right: grey | {} | truth, twice in a \
-         row.\n\n![pictures](pictures.png)\n{strips}",
+         temperature. `eval --report` says what each figure means.\n\n{}\n![trade-off](trade-off.svg)\n\nFrom left to right: grey | {} | truth{twice}.\n\n\
+         ![pictures](pictures.png)\n{strips}",
         evaluate::table::counted(found.conditions.stills, "validation still"),
         evaluate::table::counted(found.conditions.clips, "clip"),
         evaluate::table::markdown(&found),

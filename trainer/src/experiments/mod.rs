@@ -175,12 +175,14 @@ pub fn run(file: &Path, setting: &Setting, device: &Device, stop: &AtomicBool, w
         for entry in &mut entries {
             let data = &mut entry.config.data;
             *data = LaneConfig { order: data.order, clip_share: 0.0, ..data.validation() };
+            entry.config.input_size = [data.width, data.height];
         }
     }
     let Setting { pack, out, budget, .. } = setting;
     let single;
     let pack = if plan.single_picture {
-        single = single::picture_set(&PackedSet::open(pack)?, &out.join("picture"))?;
+        let LaneConfig { width, height, .. } = entries[0].config.data;
+        single = single::picture_set(&PackedSet::open(pack)?, [width, height], &out.join("picture"))?;
         &single
     } else {
         pack
