@@ -42,8 +42,8 @@ impl Experiment {
         });
         let start = Start { encoder_weights, one_worker: device.is_gpu() };
         let setting = Setting { pack: data, out, budget, show, start };
-        experiments::run(&file, &setting, &device.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())?;
-        println!("{}", setting.out.join("README.md").display());
+        let page = experiments::run(&file, &setting, &device.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())?;
+        page.iter().for_each(|page| println!("{}", page.display()));
         Ok(())
     }
 }

@@ -156,11 +156,17 @@ pub struct Setting {
 }
 
 /// Makes the runs of the experiment in `file` and draws `losses.svg`, `trade-off.svg`, `pictures.png` and `README.md`. Runs that are complete are
-/// not made again.
+/// not made again. Returns the page's file, or nothing if it was stopped before the end.
 ///
 /// # Errors
 /// If a run fails or a file cannot be written.
-pub fn run(file: &Path, setting: &Setting, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+pub fn run(
+    file: &Path,
+    setting: &Setting,
+    device: &Device,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+) -> anyhow::Result<Option<PathBuf>> {
     let plan = Plan::read(file)?;
     let mut entries = plan.entries(file)?;
     for entry in &mut entries {
@@ -197,11 +203,13 @@ pub fn run(file: &Path, setting: &Setting, device: &Device, stop: &AtomicBool, w
         }
         if stop.load(Ordering::Relaxed) {
             watcher.say("stopped; the same command goes on from here");
-            return Ok(());
+            return Ok(None);
         }
     }
     let page = figure::draw(&plan, &entries, &PackedSet::open(pack)?, setting)?;
-    write_atomically(&out.join("README.md"), page.as_bytes())
+    let readme = out.join("README.md");
+    write_atomically(&readme, page.as_bytes())?;
+    Ok(Some(readme))
 }
 
 /// What runs begin with beside their configurations.
