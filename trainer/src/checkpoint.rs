@@ -60,9 +60,14 @@ impl Position {
     /// Takes note of how many frames in a row validation looks at from now on. Where that is new, the best loss so far is no measure any more.
     pub fn is_validated_on(&mut self, frames: usize) {
         if self.validation_frames != frames {
-            (self.best_validation_loss, self.best_step, self.evaluations_since_best) = (None, 0, 0);
+            self.forget_best();
         }
         self.validation_frames = frames;
+    }
+
+    /// Lets the next validation loss be the best so far.
+    pub fn forget_best(&mut self) {
+        (self.best_validation_loss, self.best_step, self.evaluations_since_best) = (None, 0, 0);
     }
 
     /// Takes note of the validation loss at this step; whether it is the best so far. One that is no finite number is worse than any.
@@ -118,11 +123,23 @@ pub struct Adversary {
 /// If a file cannot be written; an older checkpoint is then still whole.
 pub fn save(folder: &Path, progress: &Progress, keep: usize) -> anyhow::Result<PathBuf> {
     let target = write(folder, progress)?;
-    let (later, mut all): (Vec<_>, Vec<_>) = list(folder)?.into_iter().partition(|path| *path > target);
-    later.iter().try_for_each(|path| set_aside(path, "abandoned").map(|_| ()))?;
+    leave_later(folder, progress.position.step)?;
+    let mut all = list(folder)?;
     all.truncate(all.len().saturating_sub(keep.max(1)));
     remove(&all)?;
     Ok(target)
+}
+
+/// Sets aside what is under `folder` and later than `step`: it is of a course that a run which goes on from there may never come to.
+///
+/// # Errors
+/// If one cannot be renamed.
+pub fn leave_later(folder: &Path, step: u64) -> anyhow::Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let last = at_step(folder, step);
+    list(folder)?.iter().filter(|path| **path > last).try_for_each(|path| set_aside(path, "abandoned").map(|_| ()))
 }
 
 /// Writes a checkpoint of `progress` under `folder` and removes all others there.

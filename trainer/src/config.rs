@@ -180,8 +180,9 @@ impl RunConfig {
         );
         self.loss.check()?;
         ensure!(
-            self.output == OutputKind::Bins || self.adversarial.is_some() || self.loss.asks_for_something(),
-            "the losses ask for nothing: give mean_weight or another of loss's weights, or loss.regression"
+            self.output == OutputKind::Bins || self.loss.compares_pictures(),
+            "no loss compares a picture with its truth, so its validation loss would always be 0: give mean_weight, colorfulness_weight or fidelity_weight in \
+             [loss], or loss.regression"
         );
         if let Some(QuantizationConfig { start_share }) = self.quantization {
             ensure!((0.0..1.0).contains(&start_share), "quantization.start_share {start_share} is outside 0 to 1");
@@ -416,7 +417,16 @@ mod tests {
                     c.output = OutputKind::Ab;
                     (c.loss.mean_weight, c.loss.temporal_weight) = (0.0, 0.0);
                 },
-                "ask for nothing",
+                "no loss compares",
+            ),
+            (
+                |c| {
+                    // Neither is in the validation loss.
+                    c.output = OutputKind::Ab;
+                    c.loss.mean_weight = 0.0;
+                    c.loss.feature = Some(FeatureConfig::default());
+                },
+                "no loss compares",
             ),
             (
                 |c| {

@@ -1,5 +1,6 @@
 //! What makes a run's folder explain itself: sample grids, curves, and the model's card.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -10,11 +11,11 @@ use autochrome_model::{Colorizer, LumaRange, Painter, contract};
 
 use crate::checkpoint::Position;
 use crate::config::RunConfig;
-use crate::data::lanes::Lanes;
 use crate::data::shard::PackedSet;
 use crate::data::split::Split;
 use crate::evaluate::{self, Exhibits, Share, StillQuality};
-use crate::export::{self, Provenance, calibrate, quantize};
+use crate::export::calibrate::{Ranges, calibrate};
+use crate::export::{self, Provenance, quantize};
 use crate::files::write_atomically;
 use crate::nets::Network;
 use crate::plot::{Chart, Series};
@@ -29,15 +30,25 @@ pub(crate) const NO_LOSSES: [&str; 9] =
 /// Rows of a sample grid.
 const GRID_ROWS: usize = 16;
 
-/// Measures `net` (on a plain device) as it would be shipped and writes a sample grid, grey | float | int8 | truth, to `grid`.
+/// Measures `net` (on a plain device) as it would be shipped and writes a sample grid, grey | float | int8 | truth, to `grid`. The int8 file has the ranges
+/// `found` by quantization-aware training, else those of a short calibration.
 ///
 /// # Errors
 /// If the network cannot be exported or the file not written.
-pub fn snapshot(net: &Network, config: &RunConfig, set: &Arc<PackedSet>, grid: &Path) -> anyhow::Result<StillQuality> {
+pub fn snapshot(
+    net: &Network,
+    config: &RunConfig,
+    set: &Arc<PackedSet>,
+    found: Option<&Ranges>,
+    grid: &Path,
+) -> anyhow::Result<StillQuality> {
     let provenance = Provenance { training: "a snapshot in the middle of a run".into(), license: "none".into() };
     let float = export::float_model(net, config, &provenance)?;
-    let lanes: Lanes = export::calibration_lanes(set, config)?;
-    let mut int8 = quantize::quantize(&float, &calibrate::calibrate(&float, &lanes, CALIBRATION_CHUNKS)?)?;
+    let ranges = match found {
+        Some(ranges) => Cow::Borrowed(ranges),
+        None => Cow::Owned(calibrate(&float, &export::calibration_lanes(set, config)?, CALIBRATION_CHUNKS)?),
+    };
+    let mut int8 = quantize::quantize(&float, &ranges)?;
     contract::write_card(&mut int8, &contract::check(&float)?.card);
     let models = vec![Colorizer::from_proto("float", &float)?, Colorizer::from_proto("int8", &int8)?];
     let exhibits = Exhibits::choose(set, Share::Of(Split::Validation), usize::MAX)?;

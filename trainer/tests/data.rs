@@ -117,3 +117,22 @@ fn shards_packed_one_by_one_merge_into_a_set_whose_colors_are_counted() {
         image::open(prior.join(format!("{name}.png"))).unwrap();
     }
 }
+
+#[test]
+fn a_set_without_training_pictures_has_no_prior() {
+    use autochrome_trainer::data::split::{Split, split_of};
+
+    let folder = tempfile::tempdir().unwrap();
+    let photos = photographs(folder.path(), 40);
+    for photo in std::fs::read_dir(&photos).unwrap().map(|entry| entry.unwrap()) {
+        if split_of(&photo.file_name().to_string_lossy()) == Split::Train {
+            std::fs::remove_file(photo.path()).unwrap();
+        }
+    }
+    let (out, prior) = (folder.path().join("pack"), folder.path().join("prior"));
+    let output = pack(Command::new(TRAINER), &photos, &out).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let output = Command::new(TRAINER).arg("prior").arg(&out).arg("--out").arg(&prior).output().unwrap();
+    assert!(output.status.code() == Some(1) && said(&output).contains("nothing in its training split"), "{}", said(&output));
+    assert!(!prior.exists());
+}

@@ -45,6 +45,17 @@ fn rewrite(file: &Path, changes: &[(&str, &str)]) {
     fs::write(file, text).unwrap();
 }
 
+/// Puts `values` into the position of `checkpoint`, which has no checksums behind that.
+fn rewrite_position(checkpoint: &Path, values: &[(&str, serde_json::Value)]) {
+    fs::remove_file(checkpoint.join("checksums.json")).unwrap();
+    let file = checkpoint.join("position.json");
+    let mut position: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    for (key, value) in values {
+        position[key] = value.clone();
+    }
+    fs::write(file, position.to_string()).unwrap();
+}
+
 /// The steps of the checkpoints of `run`.
 fn steps(run: &Path) -> Vec<String> {
     let all = checkpoint::list(&run_folder::checkpoints(run)).unwrap();
@@ -169,9 +180,10 @@ fn a_run_that_passed_over_damaged_checkpoints_keeps_those_it_writes() {
     for step in ["00000005", "00000006"] {
         fs::write(file(&run_folder::checkpoints(&run), step), b"damaged").unwrap();
     }
-    // The best of a course that is left.
+    // The best of a course that is left; it replaced the best up to here, which cannot be beaten.
     let best = checkpoint::list(&run_folder::best(&run)).unwrap().pop().unwrap();
     fs::rename(best, run_folder::best(&run).join("00000099")).unwrap();
+    rewrite_position(&run_folder::checkpoints(&run).join("00000004"), &[("best_validation_loss", 0.0.into()), ("best_step", 3.into())]);
     fs::write(run_folder::config_file(&run), toml_with(&run, |config| (config.steps, config.keep, config.evaluate_every) = (5, 1, 1)))
         .unwrap();
     let said = ended_well(trainer().arg("resume").arg(&run));
@@ -257,12 +269,7 @@ fn a_run_without_progress_ends_early_and_its_best_stays() {
     assert_eq!(best.len(), 1, "{best:?}");
     // A best loss that cannot be beaten.
     let newest = run_folder::checkpoints(&run).join("00000002");
-    fs::remove_file(newest.join("checksums.json")).unwrap();
-    let position = fs::read_to_string(newest.join("position.json")).unwrap();
-    let mut position: serde_json::Value = serde_json::from_str(&position).unwrap();
-    position["best_validation_loss"] = 0.0.into();
-    position["evaluations_since_best"] = 0.into();
-    fs::write(newest.join("position.json"), position.to_string()).unwrap();
+    rewrite_position(&newest, &[("best_validation_loss", 0.0.into()), ("evaluations_since_best", 0.into())]);
     fs::write(run_folder::config_file(&run), toml_with(&run, |config| (config.steps, config.patience) = (50, 2))).unwrap();
     let said = ended_well(trainer().arg("resume").arg(&run));
     assert!(said.contains("ended early at step 4: 2 evaluations brought no better validation loss"), "{said}");
@@ -369,6 +376,17 @@ fn a_dry_run_tells_time_memory_and_parity_and_leaves_nothing() {
         assert!(said.contains(wanted), "{wanted:?} is missing: {said}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before);
+}
+
+#[test]
+fn a_dry_run_of_what_cannot_be_exported_fails() {
+    let net = "kind = \"resnet-unet\"\nwidth = 4\nblocks = [30, 30, 30, 30]\nhead_width = 8";
+    let (folder, pack) = prepared(&[
+        ("kind = \"recurrent-unet\"\nwidths = [4, 8, 8, 12]\ndeep_blocks = 1\nhead_width = 8", net),
+        ("input_size = [48, 32]", "input_size = [64, 32]"),
+    ]);
+    let said = failed(trainer().arg("dry-run").arg(folder.path().join("small.toml")).arg("--data").arg(&pack));
+    assert!(said.contains("cannot be exported"), "{said}");
 }
 
 #[test]

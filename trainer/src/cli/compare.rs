@@ -1,5 +1,6 @@
 //! `compare`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use autochrome_trainer::experiments::{Budget, Contest, Start, compare};
@@ -34,7 +35,7 @@ pub(crate) struct Compare {
     show: Option<PathBuf>,
     /// Stills a source that are measured, evenly spread; all by default.
     #[arg(long)]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceChoice,
@@ -47,7 +48,7 @@ impl Compare {
             DeviceChoice::Cpu => Budget::ProcessorMinutes(minutes),
             DeviceChoice::Cuda => Budget::Minutes(minutes),
         };
-        let limit = limit.unwrap_or(usize::MAX);
+        let limit = limit.map_or(usize::MAX, NonZeroUsize::get);
         let start = Start { encoder_weights, one_worker: device.is_gpu() };
         let contest = Contest { configs, pack: data, runs, budget, start, limit, show, page: out };
         compare(&contest, &device.open()?, &*stop_on_signals()?, &mut Terminal::new())

@@ -29,7 +29,9 @@ impl DryRun {
         devices.fit(&mut config);
         let found = dry_run(&config, &data, &devices.open()?)?;
         println!("{}", found.summary());
-        ensure!(found.export.is_err() || found.agrees(), "the exported file does not do what the network does");
+        // It was said why, and a run's first evaluation would end it.
+        ensure!(found.export.is_ok(), "the network cannot be exported, as every evaluation of a run does");
+        ensure!(found.agrees(), "the exported file does not do what the network does");
         Ok(())
     }
 }

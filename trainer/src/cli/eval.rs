@@ -1,11 +1,12 @@
 //! `eval`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use autochrome_model::Colorizer;
 use autochrome_trainer::data::pack::{PackConfig, PackInput, pack};
-use autochrome_trainer::data::shard::{ItemKind, MANIFEST_NAME, PackedSet};
+use autochrome_trainer::data::shard::{ItemKind, MANIFEST_NAME, PART_NAME, PackedSet};
 use autochrome_trainer::data::split::Split;
 use autochrome_trainer::evaluate::{
     self, Comparison, Contestant, Exhibits, FeatureNetwork, Kind, PerceptualDistance, Plan, Share, page, table,
@@ -39,7 +40,7 @@ pub(crate) struct Eval {
     temperatures: Vec<f32>,
     /// Pictures a source, evenly spread; all by default.
     #[arg(long)]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     /// A packed set whose training photographs the classical methods take their colors from. By default they take those of the set that is
     /// measured, where its validation split is. A measured picture is never a reference: it would be the truth.
     #[arg(long, value_name = "SET")]
@@ -112,9 +113,10 @@ impl Eval {
         };
         let opened = Opened::open(&self.data, &self.framing)?;
         let share = if opened.temporary.is_some() { Share::Whole } else { self.split.into() };
-        let exhibits = Exhibits::choose_from(&self.data, &opened.set, share, self.limit.unwrap_or(usize::MAX))?;
-        if exhibits.too_small() > 0 {
-            eprintln!("{} too small for the figures, left out", exhibits.too_small());
+        let exhibits = Exhibits::choose_from(&self.data, &opened.set, share, self.limit.map_or(usize::MAX, NonZeroUsize::get))?;
+        let (small, colorless) = (exhibits.too_small(), exhibits.colorless());
+        if small + colorless > 0 {
+            eprintln!("left out: {small} too small for the figures, {colorless} without color");
         }
         let mut contestants = vec![Contestant::grey()];
         contestants.extend(self.classical(&exhibits)?);
@@ -206,7 +208,8 @@ struct Opened {
 impl Opened {
     fn open(data: &Path, framing: &Framing) -> anyhow::Result<Self> {
         let text = data.to_string_lossy();
-        if data.join(MANIFEST_NAME).exists() || !(data.exists() || text.contains(':')) {
+        let is_packed = [MANIFEST_NAME, PART_NAME].iter().any(|name| data.join(name).exists());
+        if is_packed || !(data.exists() || text.contains(':')) {
             let set = PackedSet::open(data)?;
             ensure!(
                 !framing.is_given(),
@@ -223,7 +226,7 @@ impl Opened {
         let mut bar = Bar::new("packed");
         let summary = pack(&config, &mut |done, total| bar.at(done as u64, total as u64, "")).with_context(what)?;
         bar.end();
-        summary.skipped.iter().take(20).for_each(|s| eprintln!("skipped {}: {}", s.path.display(), s.reason));
+        summary.skipped.iter().take(20).for_each(|s| eprintln!("damaged or of no use: {s}"));
         Ok(Self { set: PackedSet::open(&out)?, temporary: Some(folder) })
     }
 }

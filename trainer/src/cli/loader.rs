@@ -1,5 +1,6 @@
 //! `loader`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +27,7 @@ pub(crate) struct Loader {
     run: Option<PathBuf>,
     /// Numbers of loader threads to measure.
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
-    threads: Vec<usize>,
+    threads: Vec<NonZeroUsize>,
     /// Chunks to measure with.
     #[arg(long, default_value_t = 100)]
     chunks: u64,
@@ -46,7 +47,7 @@ impl Loader {
         let lanes = Arc::new(Lanes::new(set.clone(), Split::Train, config.clone())?.encoding(encoding));
         println!("{} lanes, chunks of {} frames of {}x{}", config.lanes, config.chunk_frames, config.width, config.height);
         for count in threads {
-            let Speed { wall, processor } = measure(&lanes, count, chunks)?;
+            let Speed { wall, processor } = measure(&lanes, count.get(), chunks)?;
             let share = needed.map_or_else(String::new, |needed| format!(", {:.1} times what the run took ({needed:.1})", wall / needed));
             println!("{count} loader threads: {wall:.0} images/s{share}; {processor:.0} a second of processor time");
         }
@@ -72,7 +73,7 @@ struct Speed {
 fn measure(lanes: &Arc<Lanes>, threads: usize, chunks: u64) -> anyhow::Result<Speed> {
     let mut prefetch = Prefetch::start(Arc::clone(lanes), 0, threads, AHEAD)?;
     // Until the threads have started and what they made first is gone.
-    let full = (threads.max(1) * (AHEAD + 1)) as u64;
+    let full = (threads * (AHEAD + 1)) as u64;
     for _ in 0..full {
         prefetch.next_chunk()?;
     }

@@ -1,5 +1,6 @@
 //! `pack` and `merge`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use autochrome_trainer::data::pack::{InputKind, PackConfig, PackInput, PackSummary, pack};
@@ -23,7 +24,7 @@ pub(crate) struct Pack {
     framing: Framing,
     /// Pack only this many stills.
     #[arg(long)]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     /// Pack only part I of N (from 1/N to N/N), on any machine and in any order; `merge` joins the parts.
     #[arg(long, value_name = "I/N")]
     shard: Option<PartOf>,
@@ -66,8 +67,16 @@ impl Framing {
 impl Pack {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self { inputs, out, framing, limit, shard, force } = self;
-        let inputs = inputs.iter().map(|text| opened(text)).collect::<anyhow::Result<_>>()?;
-        let config = framing.apply(PackConfig { inputs, out: out.clone(), limit, part: shard, force, ..PackConfig::default() });
+        let inputs = inputs.iter().map(|text| opened(text)).collect::<anyhow::Result<Vec<_>>>()?;
+        tell_shared_names(&inputs);
+        let config = framing.apply(PackConfig {
+            inputs,
+            out: out.clone(),
+            limit: limit.map(NonZeroUsize::get),
+            part: shard,
+            force,
+            ..PackConfig::default()
+        });
         let mut bar = terminal::Bar::new("packed");
         let summary = pack(&config, &mut |done, total| bar.at(done as u64, total as u64, ""))?;
         bar.end();
@@ -85,6 +94,15 @@ fn opened(text: &str) -> anyhow::Result<PackInput> {
         );
     }
     Ok(input)
+}
+
+/// Inputs of one name become one source, which may not be meant.
+fn tell_shared_names(inputs: &[PackInput]) {
+    for (at, input) in inputs.iter().enumerate() {
+        if let Some(other) = inputs[..at].iter().find(|other| other.source == input.source) {
+            eprintln!("{} and {} are both called {:?}, and become one source", other.path.display(), input.path.display(), input.source);
+        }
+    }
 }
 
 /// Joins the parts that `pack --shard` made into one packed set, after checking that all are there and undamaged.
@@ -110,9 +128,9 @@ impl Merge {
 }
 
 fn tell(out: &Path, summary: &PackSummary, short_side: u32) {
-    summary.skipped.iter().take(20).for_each(|skipped| eprintln!("skipped {skipped}"));
+    summary.skipped.iter().take(20).for_each(|skipped| eprintln!("damaged or of no use: {skipped}"));
     println!(
-        "{}: {}, {}, {}, {:.1} MB; {} to train on, {} to validate, {} skipped",
+        "{}: {}, {}, {}, {:.1} MB; {} to train on, {} to validate, {} damaged or of no use",
         out.display(),
         counted(summary.stills, "still"),
         counted(summary.clips, "clip"),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use autochrome_model::bins::grids;
 use autochrome_trainer::data::ab_chart::{heat_map, palette};
 use autochrome_trainer::data::prior::{ColorCounts, prior};
@@ -25,6 +25,11 @@ impl Prior {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self { data, out } = self;
         let set = PackedSet::open(&data)?;
+        ensure!(
+            !set.items(Split::Train).is_empty(),
+            "the packed set {} has nothing in its training split, whose colors are counted; pack more photographs or clips",
+            set.folder().display()
+        );
         std::fs::create_dir_all(&out).with_context(|| format!("create the folder {}", out.display()))?;
         let counts = ColorCounts::of(&set, Split::Train);
         let found = prior(&counts, Split::Train, set.items(Split::Train).len());

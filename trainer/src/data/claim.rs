@@ -109,9 +109,13 @@ fn shards_in(folder: &Path) -> Result<Vec<String>> {
     Ok(entries(folder)?.iter().map(|path| name_of(path)).filter(|name| is_shard(name)).collect())
 }
 
-/// Whether a file's name is one that a pack gives.
+/// Whether a file's name is one that a pack gives: `train-000.shard`, with one of the suffixes behind the number.
 fn is_shard(name: &str) -> bool {
-    name.ends_with(".shard") && Split::ALL.iter().any(|split| name.starts_with(&format!("{split}-")))
+    let of = |split: &Split| {
+        let number = name.strip_prefix(split.name())?.strip_prefix('-')?.strip_suffix(".shard")?.strip_suffix(suffix_of(name))?;
+        Some(number.len() >= 3 && number.bytes().all(|byte| byte.is_ascii_digit()) && SUFFIXES.contains(&suffix_of(name)))
+    };
+    Split::ALL.iter().filter_map(of).any(|is_one| is_one)
 }
 
 /// `-b` of `train-000-b.shard`, nothing of `train-000.shard`.

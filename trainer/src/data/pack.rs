@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::claim::Claim;
 use super::import::{Content, Frames, Framing, Job, Video, is_grey, jobs_of, mean_chroma, read_clip_folder};
 pub use super::import::{InputKind, PackInput};
-use super::part::{Part, PartOf};
+use super::part::{InputItems, Part, PartOf};
 use super::shard::{ItemKind, MANIFEST_NAME, PART_NAME, SHARD_BYTES, hex};
 use super::split::{Split, split_of};
 use super::writer::{NewItem, PackWriter, write_description};
@@ -60,14 +60,19 @@ impl Default for PackConfig {
     }
 }
 
-/// A file or clip folder that could not be used.
+/// A file or clip folder that could not be used, or not all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Skipped {
-    /// Path as given by the input.
+    /// Path as given by the input. In JSON what is not Unicode in it is replaced.
+    #[serde(serialize_with = "readably")]
     pub path: PathBuf,
     /// What was wrong.
     pub reason: String,
+}
+
+fn readably<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 impl fmt::Display for Skipped {
@@ -178,6 +183,7 @@ fn check(config: &PackConfig) -> Result<()> {
     ensure!(!config.inputs.is_empty(), "nothing to pack: name at least one folder of photos, folder of clips or video file");
     ensure!(config.short_side >= 16, "short_side is {}; at least 16 pixels are needed", config.short_side);
     ensure!(config.max_clip_frames > 0, "max_clip_frames is 0; at least 1 is needed");
+    ensure!(config.limit != Some(0), "limit is 0; at least 1 still is needed");
     if let Some(fps) = config.video_fps {
         ensure!(fps.is_finite() && fps > 0.0, "video_fps is {fps}; a positive number is needed");
     }
@@ -304,7 +310,7 @@ impl Packing<'_> {
             self.add_piece(number, job, piece, &frames)?;
             piece += 1;
         }
-        // A film that breaks off keeps what came before, but is named.
+        // A film that breaks off or is damaged keeps what came, but is named.
         if let Err(error) = video.close() {
             self.skip(job, &error);
         } else if piece == 0 {
@@ -334,7 +340,7 @@ impl Packing<'_> {
     }
 
     fn finish(self, claim: Claim, plan: String) -> Result<PackSummary> {
-        let Self { config, writer, mut summary, job_of_item, .. } = self;
+        let Self { config, writer, mut summary, items_of_input, job_of_item } = self;
         let mut sources: Vec<String> = Vec::new();
         for input in &config.inputs {
             if !sources.contains(&input.source) {
@@ -349,7 +355,9 @@ impl Packing<'_> {
                 MANIFEST_NAME
             }
             Some(part) => {
-                write_description(&config.out, PART_NAME, &Part::new(part, plan, job_of_item, &summary, manifest.clone()))?;
+                let described = config.inputs.iter().zip(items_of_input);
+                let inputs = described.map(|(input, items)| InputItems { source: input.source.clone(), items }).collect();
+                write_description(&config.out, PART_NAME, &Part::new(part, plan, inputs, job_of_item, &summary, manifest.clone()))?;
                 PART_NAME
             }
         };

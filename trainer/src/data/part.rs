@@ -18,7 +18,7 @@ use super::shard::{MANIFEST_NAME, Manifest, PART_NAME, PackedSet, SHARD_BYTES};
 use super::writer::{NewItem, PackWriter, write_description};
 
 /// The version of `part.json` that is written and read here.
-const PART_FORMAT: u32 = 1;
+const PART_FORMAT: u32 = 2;
 
 /// Which part of a set to pack: the `index`-th of `of`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,15 @@ impl fmt::Display for PartOf {
     }
 }
 
+/// What a part has of an input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InputItems {
+    /// Of the same name there may be several.
+    pub(super) source: String,
+    pub(super) items: usize,
+}
+
 /// The content of `part.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +74,8 @@ pub(super) struct Part {
     pub(super) part: PartOf,
     /// SHA-256 over the configuration and the names of all jobs: parts with the same one are parts of the same set.
     pub(super) plan: String,
+    /// In the order in which they were given.
+    pub(super) inputs: Vec<InputItems>,
     /// The job of each of the manifest's items.
     pub(super) jobs: Vec<u64>,
     pub(super) grey: usize,
@@ -74,8 +85,15 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn new(part: PartOf, plan: String, jobs: Vec<u64>, summary: &PackSummary, manifest: Manifest) -> Self {
-        Self { format: PART_FORMAT, part, plan, jobs, grey: summary.grey, skipped: summary.skipped.clone(), manifest }
+    pub(super) fn new(
+        part: PartOf,
+        plan: String,
+        inputs: Vec<InputItems>,
+        jobs: Vec<u64>,
+        summary: &PackSummary,
+        manifest: Manifest,
+    ) -> Self {
+        Self { format: PART_FORMAT, part, plan, inputs, jobs, grey: summary.grey, skipped: summary.skipped.clone(), manifest }
     }
 
     fn read(folder: &Path) -> Result<Self> {
@@ -138,12 +156,13 @@ pub fn merge(out: &Path, parts: &[PathBuf], force: bool) -> Result<(PackSummary,
     }
     order.sort_unstable();
     let manifest = &described[0].manifest;
-    for source in &manifest.sources {
-        let found = described.iter().any(|part| part.manifest.items.iter().any(|item| item.source == *source));
+    for (index, InputItems { source, .. }) in described[0].inputs.iter().enumerate() {
+        let found = described.iter().any(|part| part.inputs.get(index).is_some_and(|input| input.items > 0));
         let first = described.iter().find_map(|part| part.skipped.first());
         ensure!(
             found,
-            "no part has an item of the input {source:?}{}",
+            "no part has an item of input {}, {source:?}{}",
+            index + 1,
             first.map_or_else(String::new, |s| format!("; first skipped: {s}"))
         );
     }
@@ -302,6 +321,14 @@ mod tests {
             assert!(message.contains("part.json") && message.contains(&format!("part {index}/{of}")), "{message}");
         }
         std::fs::write(&description, text).unwrap();
+        // Of two inputs with one name nothing of the second can be read.
+        let broken = folder.path().join("broken");
+        std::fs::create_dir(&broken).unwrap();
+        std::fs::write(broken.join("6.jpg"), b"not a picture").unwrap();
+        let named = PackInput { path: broken, kind: InputKind::Stills, source: "photos".into() };
+        let unreadable = pack_parts(&folder.path().join("unreadable"), &[inputs[0].clone(), named], 2);
+        let message = refused(&unreadable);
+        assert!(message.contains("no part has an item of input 2, \"photos\"") && message.contains("first skipped"), "{message}");
         // Damaged.
         let shard = parts[1].join("train-000.shard");
         let mut bytes = std::fs::read(&shard).unwrap();

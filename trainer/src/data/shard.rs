@@ -22,7 +22,7 @@ pub const SHARD_MAGIC: [u8; 16] = *b"AUTOCHROME-RGB-1";
 pub const MANIFEST_NAME: &str = "manifest.json";
 
 /// The file that makes a folder one part of a packed set; see [`super::part`].
-pub(super) const PART_NAME: &str = "part.json";
+pub const PART_NAME: &str = "part.json";
 
 /// The version of `manifest.json` that is written and read here.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -279,7 +279,7 @@ pub(crate) mod test_sets {
 
     /// A new item without the parts that tests seldom look at.
     pub(in crate::data) fn new_item(name: &str, kind: ItemKind, width: u32, height: u32, split: Split) -> NewItem<'static> {
-        NewItem { name: name.to_owned(), tag: None, source: "made", kind, width, height, mean_chroma: 0.0, split }
+        NewItem { name: name.to_owned(), tag: None, source: "made", kind, width, height, mean_chroma: 20.0, split }
     }
 
     /// Bytes that differ from item to item and from frame to frame.

@@ -43,6 +43,9 @@ pub struct Conditions {
     pub clips: usize,
     /// How many of either were left out, as they have a side below 11 pixels, the window of SSIM.
     pub too_small: usize,
+    /// How many more were left out, as they have no color.
+    #[serde(default)]
+    pub colorless: usize,
     /// The packed pictures' shorter side, pixels.
     pub short_side: u32,
     /// Temperatures of the trade-off curve.
@@ -146,6 +149,7 @@ pub fn evaluate(
         stills: exhibits.stills().len(),
         clips: if plan.moving { exhibits.clips().len() } else { 0 },
         too_small: exhibits.too_small(),
+        colorless: exhibits.colorless(),
         short_side: exhibits.set().manifest().short_side,
         temperatures: plan.temperatures.clone(),
     };

@@ -383,12 +383,11 @@ pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// What was too small, to be said behind what was measured; nothing if nothing was.
+/// What was too small or had no color, to be said behind what was measured; nothing if nothing was.
 pub(super) fn left_out(conditions: &Conditions) -> String {
-    match conditions.too_small {
-        0 => String::new(),
-        count => format!("; left out {count} below {SSIM_SIDE} pixels a side"),
-    }
+    let reasons = [(conditions.too_small, format!("below {SSIM_SIDE} pixels a side")), (conditions.colorless, "without color".to_owned())];
+    let said: Vec<String> = reasons.into_iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}")).collect();
+    if said.is_empty() { String::new() } else { format!("; left out {}", said.join(" and ")) }
 }
 
 /// Columns of equal width, the first to the left and the others to the right.

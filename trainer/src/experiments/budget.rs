@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use burn::tensor::Device;
 
 use crate::config::RunConfig;
-use crate::train::{self, EvaluationMetrics, StepMetrics, Watcher};
+use crate::train::{self, EvaluationMetrics, QuantizationConfig, StepMetrics, Watcher};
 
 /// Steps of a line of the trial run. The first line is not counted: its steps allocate.
 const TRIAL_STEPS: u64 = 6;
@@ -25,20 +25,29 @@ struct Phase {
     /// With how many steps of the generator alone, and of the critic alone, a run has this phase at its beginning.
     generator_steps: u64,
     critic_steps: u64,
+    /// Whether its steps are quantization-aware.
+    rounds: bool,
 }
 
-/// The phases of `config`: with a critic there may be three, of which the last, in which both learn, costs most.
+/// The phases of `config`: with a critic there may be three, of which the last, in which both learn, costs most, and each may become quantization-aware.
 fn phases(config: &RunConfig) -> Vec<Phase> {
-    let share = |steps: u64| steps as f64 / config.steps.max(1) as f64;
+    let steps = config.steps;
     let (generator, critic) = config.adversarial.as_ref().map_or((0, 0), |a| (a.generator_steps, a.critic_steps));
-    let generator = generator.min(config.steps);
-    let critic = critic.min(config.steps - generator);
-    let all = [
-        Phase { share: share(generator), generator_steps: u64::MAX, critic_steps: 0 },
-        Phase { share: share(critic), generator_steps: 0, critic_steps: u64::MAX },
-        Phase { share: share(config.steps - generator - critic), generator_steps: 0, critic_steps: 0 },
-    ];
-    all.into_iter().filter(|phase| phase.share > 0.0).collect()
+    let generator_end = generator.min(steps);
+    let critic_end = generator_end + critic.min(steps - generator_end);
+    let rounding = config.quantization.as_ref().map_or(steps, |quantization| quantization.start(steps));
+    let mut cuts = vec![0, generator_end, critic_end, rounding, steps];
+    cuts.sort_unstable();
+    cuts.dedup();
+    let phase = |part: &[u64]| {
+        let (generator_steps, critic_steps) = match part[0] {
+            begin if begin < generator_end => (u64::MAX, 0),
+            begin if begin < critic_end => (0, u64::MAX),
+            _ => (0, 0),
+        };
+        Phase { share: (part[1] - part[0]) as f64 / steps as f64, generator_steps, critic_steps, rounds: part[0] >= rounding }
+    };
+    cuts.windows(2).map(phase).collect()
 }
 
 /// What a run may cost.
@@ -92,13 +101,15 @@ impl Budget {
             fn say(&mut self, _line: &str) {}
         }
         let mut step_s = 0.0;
-        for Phase { share, generator_steps, critic_steps } in phases(config) {
+        for Phase { share, generator_steps, critic_steps, rounds } in phases(config) {
             let folder = tempfile::tempdir().context("create a folder for a trial run")?;
             let mut trial = RunConfig {
                 steps: u64::MAX,
                 log_every: TRIAL_STEPS,
                 evaluate_every: u64::MAX,
                 checkpoint_every: u64::MAX,
+                // From the first step on, which is not counted: it also calibrates.
+                quantization: rounds.then_some(QuantizationConfig { start_share: 0.0 }),
                 ..config.clone()
             };
             if let Some(adversarial) = trial.adversarial.as_mut() {
@@ -135,6 +146,13 @@ mod tests {
         assert_eq!(of("losses/mse.toml"), [(1.0, 0, 0)]);
         assert_eq!(of("losses/pix2pix.toml"), [(1.0, 0, 0)]);
         assert_eq!(of("losses/nogan.toml"), [(0.75, u64::MAX, 0), (0.15, 0, u64::MAX), (0.1, 0, 0)]);
+        // Rounding begins within the critic's time, and from step 0 on.
+        let mut rounded = RunConfig::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/losses/nogan.toml")).unwrap();
+        rounded.quantization = Some(QuantizationConfig { start_share: 0.8 });
+        let found: Vec<_> = phases(&rounded).into_iter().map(|p| ((p.share * 100.0).round(), p.critic_steps > 0, p.rounds)).collect();
+        assert_eq!(found, [(75.0, false, false), (5.0, true, false), (10.0, true, true), (10.0, false, true)]);
+        rounded.quantization = Some(QuantizationConfig { start_share: 0.0 });
+        assert!(phases(&rounded).iter().all(|phase| phase.rounds) && phases(&rounded).len() == 3);
         // The critic's turn never comes.
         let mut alone = RunConfig::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/losses/nogan.toml")).unwrap();
         alone.adversarial.as_mut().unwrap().generator_steps = 1_000_000_000;

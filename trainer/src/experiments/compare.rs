@@ -49,8 +49,8 @@ pub struct Contest {
 /// page's folder: they may come from elsewhere, and what has one is not made again.
 ///
 /// # Errors
-/// If a configuration cannot be read, a row that is there is another configuration's or was made under other conditions, no run succeeds, or a file
-/// cannot be written. A run that fails is told and left out.
+/// If a configuration cannot be read, a row that is there is another configuration's or was made under other conditions, or a file cannot be written. If a
+/// run fails, after the table of the others is written.
 pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
     let set = PackedSet::open(&contest.pack)?;
     let shown = contest.show.as_deref().map(PackedSet::open).transpose()?;
@@ -120,7 +120,15 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
     let readme = readme(contest, &found, &efforts, &failed, &missing);
     write_atomically(&contest.page.join("table.jsonl"), evaluate::table::json_lines(&found)?.as_bytes())?;
     write_atomically(&contest.page.join("README.md"), readme.as_bytes())?;
-    write_atomically(&contest.page.join("pictures.html"), page::html(&found).as_bytes())
+    write_atomically(&contest.page.join("pictures.html"), page::html(&found).as_bytes())?;
+    ensure!(
+        failed.is_empty(),
+        "{} failed; the table in {} has the others: {}",
+        evaluate::table::counted(failed.len(), "configuration"),
+        contest.page.display(),
+        failed.join("; ")
+    );
+    Ok(())
 }
 
 /// What everyone is measured on, and how.

@@ -85,16 +85,11 @@ impl LossConfig {
         SoftEncoding { centers, neighbors: self.neighbors, sigma: self.sigma }
     }
 
-    /// Whether any term weighs something. Bins have one without a weight, the cross-entropy, and a critic has its own.
-    pub fn asks_for_something(&self) -> bool {
-        let own = [self.mean_weight, self.temporal_weight, self.colorfulness_weight, self.fidelity_weight];
-        let parts = [
-            self.regression.as_ref().map(|part| part.weight),
-            self.feature.as_ref().map(|part| part.weight),
-            self.warp.as_ref().map(|part| part.weight),
-            self.agreement.as_ref().map(|part| part.weight),
-        ];
-        own.into_iter().chain(parts.into_iter().flatten()).any(|weight| weight > 0.0)
+    /// Whether any term compares single pictures with their truth: only such terms are in the validation loss. Bins have one without a weight, the
+    /// cross-entropy.
+    pub fn compares_pictures(&self) -> bool {
+        let regression = self.regression.as_ref().map_or(0.0, |part| part.weight);
+        [self.mean_weight, self.colorfulness_weight, self.fidelity_weight, regression].into_iter().any(|weight| weight > 0.0)
     }
 
     /// Checks what the types cannot.

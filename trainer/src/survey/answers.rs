@@ -15,6 +15,8 @@ use super::{Pair, Plan};
 
 /// The largest picture file that is sent.
 const PICTURE_BYTES_MAX: u64 = 1 << 26;
+/// The port that browsers do not name.
+const HTTP_PORT: u16 = 80;
 const PAGE: &str = include_str!("page.html");
 
 /// A survey that is going on.
@@ -24,13 +26,17 @@ pub(super) struct Survey {
     tokens: Vec<String>,
     votes: Mutex<VoteLog>,
     /// Where this page is, as browsers say it.
-    hosts: [String; 2],
+    hosts: Vec<String>,
 }
 
 impl Survey {
     pub(super) fn new(plan: Plan, votes: VoteLog, port: u16) -> Self {
         let tokens = plan.pairs.iter().map(|pair| ballot::token(&pair.name)).collect();
-        Self { plan, tokens, votes: Mutex::new(votes), hosts: [format!("127.0.0.1:{port}"), format!("localhost:{port}")] }
+        let mut hosts = vec![format!("127.0.0.1:{port}"), format!("localhost:{port}")];
+        if port == HTTP_PORT {
+            hosts.extend(["127.0.0.1".to_owned(), "localhost".to_owned()]);
+        }
+        Self { plan, tokens, votes: Mutex::new(votes), hosts }
     }
 
     /// Answers a request. Says nothing that tells which picture is of which kind.
@@ -46,7 +52,7 @@ impl Survey {
         match (request.method, request.path.as_str()) {
             (Method::Get, "/") => Answer::new(Status::Ok, "text/html; charset=utf-8", PAGE),
             (Method::Post, "/voter") => json_answer(&json!({"voter": Voter::draw().as_str()})),
-            (Method::Get, "/next") => self.with_voter(request, |voter| self.next(&voter)),
+            (Method::Get, "/next") => self.with_voter(request, |voter| self.next(&voter, request)),
             (Method::Get, "/picture") => self.with_voter(request, |voter| self.picture(&voter, request)),
             (Method::Post, "/vote") => self.with_voter(request, |voter| self.vote(&voter, request)),
             (_, "/" | "/voter" | "/next" | "/picture" | "/vote") => Answer::text(Status::MethodNotAllowed, "not by this method"),
@@ -61,13 +67,15 @@ impl Survey {
         }
     }
 
-    /// The voter's first pair that has no vote yet.
-    fn next(&self, voter: &Voter) -> Answer {
+    /// The voter's first pair that has no vote yet; `without` names those, by their tokens, that the page could not show.
+    fn next(&self, voter: &Voter, request: &Request) -> Answer {
         let Plan { pairs, question, seconds, seed, .. } = &self.plan;
         let votes = self.votes();
         let order = ballot::order(*seed, voter, pairs.iter().map(|pair| pair.name.as_str()));
         let open: Vec<usize> = order.into_iter().filter(|&index| !votes.has(voter, &pairs[index].name)).collect();
-        let pair = open.first().map(|&index| self.tokens[index].as_str());
+        let without = request.value("without").unwrap_or_default();
+        let mut shown = open.iter().map(|&index| self.tokens[index].as_str());
+        let pair = shown.find(|token| !without.split(',').any(|failed| failed == *token));
         let done = pairs.len() - open.len();
         json_answer(&json!({"pair": pair, "done": done, "total": pairs.len(), "question": question, "seconds": seconds}))
     }
@@ -101,7 +109,7 @@ impl Survey {
         let vote = Vote { at, voter: voter.as_str().into(), pair: pair.name.clone(), chosen, over, side };
         let added = self.votes().add(&vote);
         match added {
-            Ok(()) => self.next(voter),
+            Ok(()) => self.next(voter, request),
             Err(Refused::Twice) => Answer::text(Status::Conflict, "this pair was answered already"),
             Err(Refused::NotWritten(error)) => {
                 eprintln!("a vote could not be written: {error}");

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
-use image::ImageReader;
+use anyhow::ensure;
+use rayon::prelude::*;
 
+use crate::data::open_picture;
 use crate::figure::pictures;
 
 /// Two pictures to choose from.
@@ -51,23 +52,17 @@ fn by_name(folder: &Path) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     Ok(files)
 }
 
-/// The names of pairs whose pictures differ in size. Looks at each file's head.
+/// The names of pairs whose pictures differ in size, upright as a browser shows them. Decodes all of them: no voter is to come to one that cannot be shown.
 ///
 /// # Errors
-/// If one is no picture.
+/// If one is no picture, or is cut off.
 pub fn different_sizes(pairs: &[Pair]) -> anyhow::Result<Vec<String>> {
-    let size = |file: &Path| -> anyhow::Result<(u32, u32)> {
-        let reader = ImageReader::open(file).with_context(|| format!("open {}", file.display()))?;
-        let reader = reader.with_guessed_format().with_context(|| format!("read {}", file.display()))?;
-        reader.into_dimensions().with_context(|| format!("decode {}", file.display()))
+    let differs = |Pair { name, files: [first, second] }: &Pair| {
+        let differs = open_picture(first)?.dimensions() != open_picture(second)?.dimensions();
+        anyhow::Ok(differs.then(|| name.clone()))
     };
-    let mut different = Vec::new();
-    for Pair { name, files: [first, second] } in pairs {
-        if size(first)? != size(second)? {
-            different.push(name.clone());
-        }
-    }
-    Ok(different)
+    let found: Vec<Option<String>> = pairs.par_iter().map(differs).collect::<anyhow::Result<_>>()?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 #[cfg(test)]
@@ -92,8 +87,10 @@ mod tests {
         assert_eq!(pairs, expected.map(|(name, first, second)| Pair { name: name.into(), files: [left.join(first), right.join(second)] }));
         assert_eq!(alone, ["only"]);
         assert_eq!(different_sizes(&pairs).unwrap(), ["a"]);
-        std::fs::write(right.join("b.jpg"), "no picture").unwrap();
-        assert!(format!("{:#}", different_sizes(&pairs).unwrap_err()).contains("b.jpg"));
+        // Cut off behind its head: a voter could never see it.
+        let bytes = std::fs::read(left.join("b.png")).unwrap();
+        std::fs::write(left.join("b.png"), &bytes[..bytes.len() - 30]).unwrap();
+        assert!(format!("{:#}", different_sizes(&pairs).unwrap_err()).contains("b.png"));
         RgbImage::new(4, 3).save(left.join("a.jpg")).unwrap();
         assert!(find(&left, &right).unwrap_err().to_string().contains("a.jpg"));
         let empty = folder.path().join("empty");

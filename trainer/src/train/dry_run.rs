@@ -14,7 +14,7 @@ use super::average::{average_decay, averaged};
 use super::gradients::{Share, clip_gradients, is_finite};
 use super::log::resident_peak;
 use super::passes::Passes;
-use super::{QuantizationConfig, begin, count_prior, describe, fresh, loader_threads, quantization, validation_lanes};
+use super::{QuantizationConfig, begin, check_validation, count_prior, describe, fresh, loader_threads, quantization};
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::data::lanes::Lanes;
@@ -77,7 +77,7 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
     config.check()?;
     config.ensure_encoder_weights()?;
     let set = Arc::new(PackedSet::open(pack)?);
-    validation_lanes(&set, config)?;
+    check_validation(&set, config)?;
     let parity_frames = export::sequence(&set, Split::Validation, config, PARITY_FRAMES)?;
     let lanes = Lanes::new(set.clone(), Split::Train, config.data.clone())?;
     let centers = config.centers()?;

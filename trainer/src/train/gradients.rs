@@ -95,6 +95,12 @@ pub(super) fn is_finite(net: &impl Module) -> bool {
         }
     }
     let mut sum = Sum(None);
-    net.valid().visit(&mut sum);
+    let net = net.valid();
+    // Of several devices, the normalization's statistics stay on the one that was the last to touch them.
+    let net = match net.devices().into_iter().next() {
+        Some(device) => net.to_device(&device),
+        None => net,
+    };
+    net.visit(&mut sum);
     sum.0.is_none_or(|sum| sum.into_scalar::<f32>() == 0.0)
 }

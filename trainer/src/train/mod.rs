@@ -37,6 +37,7 @@ use crate::data::prefetch::Prefetch;
 use crate::data::prior::ColorCounts;
 use crate::data::shard::{ItemKind, PackedSet};
 use crate::data::split::Split;
+use crate::evaluate::{self, Exhibits};
 use crate::files;
 use crate::losses::{Prediction, center_tensor, losses};
 use crate::nets::Network;
@@ -85,7 +86,7 @@ pub fn start(
     config.ensure_encoder_weights()?;
     let config = &in_its_place(config)?;
     let set = Arc::new(PackedSet::open(pack)?);
-    validation_lanes(&set, config)?;
+    check_validation(&set, config)?;
     let progress = begin(config, &set, device)?;
     quantization::check(&progress.net, config)?;
     if let Some(file) = &config.encoder_weights {
@@ -132,9 +133,14 @@ pub fn resume(run: &Path, pack: Option<&Path>, devices: &[Device], stop: &Atomic
     }
     let lanes = Lanes::new(set.clone(), Split::Train, config.data.clone())?;
     fresh(&config, device)?;
-    let (progress, damaged) =
+    let (mut progress, damaged) =
         checkpoint::restore_newest(&checkpoints(run), || fresh(&config, device).expect("the configuration was checked above"), device)?;
     damaged.iter().for_each(|line| watcher.say(&format!("passed over a damaged checkpoint: {line}")));
+    // A later best is of a course that this run may never come to again, and it replaced the one that was best up to here.
+    checkpoint::leave_later(&best(run), progress.position.step)?;
+    if !checkpoint::at_step(&best(run), progress.position.best_step).exists() {
+        progress.position.forget_best();
+    }
     watcher.say(&format!("resuming at step {}", progress.position.step));
     keep_lines_up_to(&run.join("metrics.jsonl"), progress.position.step)?;
     go_on(run, &config, lanes, &set, &prior, progress, devices, stop, watcher)
@@ -314,7 +320,7 @@ fn go_on(
             let loss = validation_loss(&progress.average, set, config, centers, &class_weights, &devices[0].clone().inner())?;
             let grid = run.join("samples").join(format!("{step:08}.png"));
             // A copy: the exporter moves the normalization's statistics, which clones share.
-            let quality = report::snapshot(&progress.average.valid(), config, set, &grid)?;
+            let quality = report::snapshot(&progress.average.valid(), config, set, progress.ranges.as_ref(), &grid)?;
             report::card(run, config, set, progress.net.num_params(), &progress.position, &quality)?;
             let metrics = EvaluationMetrics {
                 step,
@@ -403,6 +409,15 @@ fn diverged(run: &Path, step: u64, what: &str, rate: &str) -> anyhow::Error {
     let newest =
         newest.map_or_else(|| "there is no good checkpoint".into(), |path| format!("the last good checkpoint is {}", path.display()));
     Diverged(format!("step {step}: {what}; {newest}: lower {rate} in {}, and resume", config_file(run).display())).into()
+}
+
+/// Checks that every evaluation will have something to look at, for the loss and for the figures.
+///
+/// # Errors
+/// If the validation split is empty, or nothing in it can be measured.
+fn check_validation(set: &Arc<PackedSet>, config: &RunConfig) -> anyhow::Result<()> {
+    validation_lanes(set, config)?;
+    Exhibits::choose(set, evaluate::Share::Of(Split::Validation), usize::MAX).map(|_| ())
 }
 
 /// Validation pictures as a perfect camera sees them: of stills, or of clips where there are no stills. A network with a memory sees chunks as long as those it

@@ -151,7 +151,9 @@ impl PackInput {
     fn named(path: &Path, kind: InputKind) -> Result<Self> {
         // `.` and `photos/..` have no name of their own.
         let full = std::fs::canonicalize(path).with_context(|| format!("resolve the input {}", path.display()))?;
-        let source = full.file_stem().map_or_else(|| "input".to_owned(), |name| name.to_string_lossy().into_owned());
+        // A dot in a folder's name begins no ending.
+        let name = if full.is_dir() { full.file_name() } else { full.file_stem() };
+        let source = name.map_or_else(|| "input".to_owned(), |name| name.to_string_lossy().into_owned());
         Ok(Self { path: path.to_path_buf(), kind, source })
     }
 }
@@ -335,6 +337,9 @@ mod tests {
         }
         save(&photos.join("1.jpg"));
         assert_eq!(PackInput::parse(photos.to_str().unwrap()).unwrap().kind, InputKind::Stills);
+        let dotted = folder.path().join("coco.2017");
+        std::fs::create_dir(&dotted).unwrap();
+        assert_eq!(PackInput::parse(&format!("coco:{}", dotted.display())).unwrap().source, "coco.2017");
         let message = format!("{:#}", PackInput::parse("coco:nowhere").unwrap_err());
         assert!(message.contains("nowhere"), "{message}");
     }

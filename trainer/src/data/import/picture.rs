@@ -1,10 +1,12 @@
 //! Pictures as they are packed: decoded, upright, shrunk by area averaging, and never enlarged.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use autochrome_model::color::srgb_to_lab;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::folders::{is_picture, list};
 
@@ -35,12 +37,17 @@ impl Frames {
 /// Decodes one JPEG or PNG, turned as its EXIF says.
 ///
 /// # Errors
-/// If it cannot be read, is no picture, has no pixels, or has more of them than 100 million. Memory is taken only after its size is known.
+/// If it cannot be read, is no picture, is cut off, has no pixels, or has more of them than 100 million. Memory is taken only after its size is known.
 pub(crate) fn open_picture(path: &Path) -> Result<RgbImage> {
     let what = || format!("decode {}", path.display());
     let reader = ImageReader::open(path).with_context(|| format!("open {}", path.display()))?;
     // By content: a PNG that is called .jpg is common in collections.
     let reader = reader.with_guessed_format().with_context(|| format!("read {}", path.display()))?;
+    if reader.format() == Some(ImageFormat::Jpeg) {
+        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        let whole = has_end(BufReader::new(file)).with_context(|| format!("read {}", path.display()))?;
+        ensure!(whole, "decode {}: the JPEG is cut off, it has no end; fetch or make it again", path.display());
+    }
     let mut decoder = reader.into_decoder().with_context(what)?;
     let (width, height) = decoder.dimensions();
     ensure!(width > 0 && height > 0, "decode {}: the picture is {width}x{height}", path.display());
@@ -61,6 +68,34 @@ pub(crate) fn open_picture(path: &Path) -> Result<RgbImage> {
         picture.apply_orientation(orientation);
     }
     Ok(picture.into_rgb8())
+}
+
+/// Whether a JPEG has its end-of-image marker. Where one is cut off decoders paint the rest grey, and say nothing.
+fn has_end(mut jpeg: impl BufRead) -> std::io::Result<bool> {
+    loop {
+        // Compressed data has no marker in it but those of restarts: its own 0xFF are followed by 0.
+        if jpeg.skip_until(0xFF)? == 0 {
+            return Ok(false);
+        }
+        let mut marker = [0xFF];
+        while marker[0] == 0xFF {
+            if jpeg.read(&mut marker)? == 0 {
+                return Ok(false);
+            }
+        }
+        match marker[0] {
+            // What has no segment behind it: the escaped 0xFF, a temporary marker, restarts and the beginning.
+            0x00 | 0x01 | 0xD0..=0xD8 => {}
+            0xD9 => return Ok(true),
+            // A segment, which begins with its own length. A thumbnail in it has an end of its own.
+            _ => {
+                let mut length = Vec::new();
+                (&mut jpeg).take(2).read_to_end(&mut length)?;
+                let Ok(length) = <[u8; 2]>::try_from(length) else { return Ok(false) };
+                std::io::copy(&mut (&mut jpeg).take(u64::from(u16::from_be_bytes(length).saturating_sub(2))), &mut std::io::sink())?;
+            }
+        }
+    }
 }
 
 /// [`open_picture`], shrunk.
@@ -233,6 +268,25 @@ mod tests {
         std::fs::write(&file, bytes).unwrap();
         let message = format!("{:#}", open_picture(&file).unwrap_err());
         assert!(message.contains("huge.jpg: the picture is 30000x20000") && message.contains("100 million"), "{message}");
+    }
+
+    #[test]
+    fn a_jpeg_that_is_cut_off_is_refused_and_a_thumbnails_end_is_not_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cut.jpg");
+        picture(160, 120, 1).save(&file).unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        // Behind the beginning a segment with an end of image in it, as EXIF's has; at the end what some cameras append.
+        let with_thumbnail = [&bytes[..2], &[0xff, 0xe1, 0, 6, 0xff, 0xd9, 7, 7], &bytes[2..], b"more"].concat();
+        let opened = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            open_picture(&file)
+        };
+        assert_eq!(opened(&with_thumbnail).unwrap(), opened(&bytes).unwrap());
+        for length in [bytes.len() / 2, bytes.len() - 2, bytes.len() - 1] {
+            let message = format!("{:#}", opened(&with_thumbnail[..length + 8]).unwrap_err());
+            assert!(message.contains("cut.jpg: the JPEG is cut off"), "{length}: {message}");
+        }
     }
 
     #[test]

@@ -96,13 +96,18 @@ impl Video {
         Ok(frames)
     }
 
-    /// Waits for the decoder after its last frame and says whether it was content.
+    /// Waits for the decoder after its last frame and says whether it was content. Of a file that is cut off or damaged it may complain and still end well.
     pub(in crate::data) fn close(mut self) -> Result<()> {
         let status = self.child.wait().with_context(|| format!("wait for ffmpeg on {}", self.path.display()))?;
         let mut text = String::new();
-        // Only for the message; without it the status is enough.
         let _ = self.messages.seek(SeekFrom::Start(0)).and_then(|_| (&mut self.messages).take(2000).read_to_string(&mut text));
         ensure!(status.success(), "ffmpeg on {} ended with {status}: {}", self.path.display(), text.trim());
+        let complaint = text.trim();
+        ensure!(
+            complaint.is_empty(),
+            "ffmpeg complained of {}, whose frames are packed as far as they came: {complaint}",
+            self.path.display()
+        );
         Ok(())
     }
 }

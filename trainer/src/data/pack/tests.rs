@@ -255,6 +255,8 @@ fn a_set_is_replaced_only_by_a_whole_one() {
     // What a kill leaves: a shard without a name, and one with a name that no manifest knows.
     std::fs::write(out.join(".shard-abc"), b"half").unwrap();
     std::fs::write(out.join("train-007.shard"), b"a whole one of a pack that did not end").unwrap();
+    let notes = out.join("train-notes.shard");
+    std::fs::write(&notes, b"somebody's own").unwrap();
     config.force = true;
     std::fs::write(photos.join("a_1.png"), b"not a picture").unwrap();
     assert!(pack(&config, &mut |_, _| ()).is_err());
@@ -264,10 +266,49 @@ fn a_set_is_replaced_only_by_a_whole_one() {
         pack(&config, &mut |_, _| ()).unwrap();
         let set = PackedSet::open(&out).unwrap();
         assert_eq!(set.frame(&set.items(split_of("a_1.png"))[0], 0), picture(64, 48, 2).as_raw().as_slice());
-        // The manifest and its shard, and nothing else.
-        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
+        // The manifest, its shard, the notes, and nothing else.
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 3);
     }
     let _busy = Claim::of(&out, true).unwrap();
     let message = format!("{:#}", pack(&config, &mut |_, _| ()).unwrap_err());
     assert!(message.contains("another process is packing"), "{message}");
+    assert!(notes.exists(), "a file that no pack has written is gone");
+}
+
+#[test]
+fn a_film_that_is_cut_off_keeps_its_frames_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = folder.path().join("half.mkv");
+    let frames: Vec<[u8; 3]> = (0..40).map(|frame| [80 + frame, 98, 191]).collect();
+    if !untagged_film(&film, [160, 120], &frames) {
+        return;
+    }
+    let bytes = std::fs::read(&film).unwrap();
+    std::fs::write(&film, &bytes[..bytes.len() / 2]).unwrap();
+    let summary = pack(&config(&folder.path().join("pack"), vec![PackInput::detect(&film).unwrap()]), &mut |_, _| ()).unwrap();
+    assert!((8..40).contains(&summary.frames), "{} frames", summary.frames);
+    assert!(summary.skipped.len() == 1 && summary.skipped[0].reason.contains("complained of"), "{:?}", summary.skipped);
+}
+
+#[test]
+fn a_limit_of_nothing_is_refused_and_what_was_there_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (photos, out) = (folder.path().join("photos"), folder.path().join("pack"));
+    std::fs::create_dir(&photos).unwrap();
+    picture(64, 48, 1).save(photos.join("a_1.png")).unwrap();
+    let config = config(&out, vec![input(&photos, InputKind::Stills, "photos")]);
+    pack(&config, &mut |_, _| ()).unwrap();
+    let nothing = PackConfig { limit: Some(0), force: true, ..config };
+    assert!(pack(&nothing, &mut |_, _| ()).unwrap_err().to_string().contains("limit is 0"));
+    PackedSet::open(&out).unwrap().verify().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_skipped_file_may_have_any_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let path = PathBuf::from(std::ffi::OsStr::from_bytes(b"photos/b\xff.png"));
+    let written = serde_json::to_string(&Skipped { path, reason: "no picture".into() }).unwrap();
+    let read: Skipped = serde_json::from_str(&written).unwrap();
+    assert_eq!(read.path, Path::new("photos/b\u{fffd}.png"));
 }

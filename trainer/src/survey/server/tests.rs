@@ -196,6 +196,14 @@ fn a_picture_that_is_gone_is_said_to_be() {
     std::fs::remove_dir_all(folder.path().join("reds")).unwrap();
     let statuses = [1, 2].map(|side| ask(address, "GET", &format!("/picture?voter={voter}&pair={pair}&side={side}")).0);
     assert!(statuses == [200, 503] || statuses == [503, 200], "{statuses:?}");
+    // The page goes on without it; it stays open, for it may come back.
+    let next = json(address, "GET", &format!("/next?voter={voter}&without=0123456789abcdef,{pair}"));
+    assert_eq!((next["done"].as_u64(), next["total"].as_u64()), (Some(0), Some(4)));
+    let other = next["pair"].as_str().unwrap().to_owned();
+    assert_ne!(other, pair);
+    let next = json(address, "POST", &format!("/vote?voter={voter}&without={pair}&pair={other}&side=1"));
+    assert!(next["pair"].as_str().is_some_and(|token| token != pair && token != other), "{next}");
+    assert_eq!(json(address, "GET", &format!("/next?voter={voter}"))["pair"].as_str(), Some(pair.as_str()));
 }
 
 #[test]
