@@ -130,16 +130,16 @@ pub fn save(folder: &Path, progress: &Progress, keep: usize) -> anyhow::Result<P
     Ok(target)
 }
 
-/// Sets aside what is under `folder` and later than `step`: it is of a course that a run which goes on from there may never come to.
+/// Sets aside what is under `folder` and later than `step`: it is of a course that a run which goes on from there may never come to. Returns where it is.
 ///
 /// # Errors
 /// If one cannot be renamed.
-pub fn leave_later(folder: &Path, step: u64) -> anyhow::Result<()> {
+pub fn leave_later(folder: &Path, step: u64) -> anyhow::Result<Vec<PathBuf>> {
     if !folder.exists() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let last = at_step(folder, step);
-    list(folder)?.iter().filter(|path| **path > last).try_for_each(|path| set_aside(path, "abandoned").map(|_| ()))
+    list(folder)?.iter().filter(|path| **path > last).map(|path| set_aside(path, "abandoned")).collect()
 }
 
 /// Writes a checkpoint of `progress` under `folder` and removes all others there.

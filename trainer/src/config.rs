@@ -181,7 +181,7 @@ impl RunConfig {
         self.loss.check()?;
         ensure!(
             self.output == OutputKind::Bins || self.loss.compares_pictures(),
-            "no loss compares a picture with its truth, so its validation loss would always be 0: give mean_weight, colorfulness_weight or fidelity_weight in \
+            "no loss compares a picture with its truth, so the validation loss would say nothing: give mean_weight, colorfulness_weight or fidelity_weight in \
              [loss], or loss.regression"
         );
         if let Some(QuantizationConfig { start_share }) = self.quantization {
@@ -421,7 +421,7 @@ mod tests {
             ),
             (
                 |c| {
-                    // Neither is in the validation loss.
+                    // With the temporal term, which grey fulfills.
                     c.output = OutputKind::Ab;
                     c.loss.mean_weight = 0.0;
                     c.loss.feature = Some(FeatureConfig::default());

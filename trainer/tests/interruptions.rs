@@ -191,6 +191,7 @@ fn a_run_that_passed_over_damaged_checkpoints_keeps_those_it_writes() {
     assert_eq!(steps(&run), ["00000005"]);
     let best = checkpoint::list(&run_folder::best(&run)).unwrap();
     assert_eq!(best, [run_folder::best(&run).join("00000005")]);
+    assert!(run_folder::best(&run).join("abandoned-00000099").exists() && said.contains("abandoned-00000099"), "{said}");
     assert!(looked_at(&run).unwrap().join("").contains("resuming at step 5"));
     // What is exported is checked too.
     let average = run_folder::checkpoints(&run).join("00000005/average.bpk");

@@ -29,8 +29,8 @@ impl DryRun {
         devices.fit(&mut config);
         let found = dry_run(&config, &data, &devices.open()?)?;
         println!("{}", found.summary());
-        // It was said why, and a run's first evaluation would end it.
-        ensure!(found.export.is_ok(), "the network cannot be exported, as every evaluation of a run does");
+        // The summary says why; a run would end at its first evaluation.
+        ensure!(found.export.is_ok(), "the network cannot be exported, and every evaluation of a run exports it");
         ensure!(found.agrees(), "the exported file does not do what the network does");
         Ok(())
     }

@@ -101,7 +101,7 @@ pub struct PackSummary {
     pub bytes: u64,
     /// Grey photographs of published collections, which were left out.
     pub grey: usize,
-    /// What else was left out, and why.
+    /// What else was left out, in whole or in part, and why.
     pub skipped: Vec<Skipped>,
 }
 
@@ -312,7 +312,7 @@ impl Packing<'_> {
         }
         // A film that breaks off or is damaged keeps what came, but is named.
         if let Err(error) = video.close() {
-            self.skip(job, &error);
+            self.skip(job, &if piece > 0 { error.context("its frames are packed as far as they came") } else { error });
         } else if piece == 0 {
             self.skip(job, &anyhow!("the video has no frames"));
         }

@@ -101,14 +101,19 @@ impl Part {
         let text = std::fs::read(&path).with_context(|| {
             format!("read the part {}: cannot read {PART_NAME}; make the part with `autochrome-trainer pack --shard I/N`", folder.display())
         })?;
-        let part: Self = serde_json::from_slice(&text)
-            .with_context(|| format!("{}: not a part of a packed set; pack the part again", path.display()))?;
+        /// What all versions have.
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let damaged = || format!("{}: not a part of a packed set; pack the part again", path.display());
+        let Version { format } = serde_json::from_slice(&text).with_context(damaged)?;
         ensure!(
-            part.format == PART_FORMAT,
-            "{}: format {} found, {PART_FORMAT} expected; pack the part again with this version",
-            path.display(),
-            part.format
+            format == PART_FORMAT,
+            "{}: format {format} found, {PART_FORMAT} expected; pack the part again with this version",
+            path.display()
         );
+        let part: Self = serde_json::from_slice(&text).with_context(damaged)?;
         ensure!(
             part.part.is_one(),
             "{}: it says that it is part {}, and parts go from 1/N to N/N; pack the part again",
@@ -320,6 +325,12 @@ mod tests {
             let message = refused(&parts);
             assert!(message.contains("part.json") && message.contains(&format!("part {index}/{of}")), "{message}");
         }
+        // As an older version wrote it.
+        let mut changed: serde_json::Value = serde_json::from_str(&text).unwrap();
+        changed["format"] = 1.into();
+        changed.as_object_mut().unwrap().remove("inputs");
+        std::fs::write(&description, changed.to_string()).unwrap();
+        assert!(refused(&parts).contains("format 1 found, 2 expected"));
         std::fs::write(&description, text).unwrap();
         // Of two inputs with one name nothing of the second can be read.
         let broken = folder.path().join("broken");

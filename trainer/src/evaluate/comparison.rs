@@ -43,7 +43,7 @@ pub struct Conditions {
     pub clips: usize,
     /// How many of either were left out, as they have a side below 11 pixels, the window of SSIM.
     pub too_small: usize,
-    /// How many more were left out, as they have no color.
+    /// How many stills were left out besides, as they have no color.
     #[serde(default)]
     pub colorless: usize,
     /// The packed pictures' shorter side, pixels.
@@ -96,7 +96,16 @@ impl Comparison {
     /// # Errors
     /// If it has more or fewer pictures than there are samples.
     pub fn add(&mut self, row: Row, looks: Vec<Jpeg>) -> anyhow::Result<()> {
-        self.samples.add(looks).with_context(|| format!("add the row {} to a table", row.name))?;
+        let what = || format!("add the row {} to a table", row.name);
+        let pictures = |row: &Row| row.stills.first().map_or(0, |all| all.pictures);
+        ensure!(
+            pictures(&row) == pictures(&self.truth),
+            "{}: it was measured on {} stills, the table on {}; remove its file to have it made anew",
+            what(),
+            pictures(&row),
+            pictures(&self.truth)
+        );
+        self.samples.add(looks).with_context(what)?;
         self.rows.push(row);
         Ok(())
     }

@@ -3,15 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
+use autochrome_model::color::srgb_to_lab;
 
 use super::pictures::TruePicture;
 use crate::data::shard::{Item, ItemKind, PackedSet};
 use crate::data::split::Split;
 use crate::metrics::SSIM_SIDE;
 
-/// A picture whose mean chroma, in Lab units, is below this has no color that could be found. Grey is right there to within rounding: one such picture has a
-/// PSNR of 50 dB and more without color, and would stand for more than all others in a mean.
+/// A picture whose chroma, as the root mean square in Lab units, is below this has no color to be found. Grey is right there to within a code or so (about
+/// 48 dB), and where it is right to the bit a picture has more than 80 dB: in a mean it would stand for many others.
 const CHROMA_LEAST: f32 = 1.0;
+
+/// Pixels of a picture that its chroma is told by.
+const CHROMA_PIXELS: usize = 2000;
 
 /// Which part of a packed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +50,7 @@ pub struct Exhibits<'a> {
 
 impl<'a> Exhibits<'a> {
     /// All clips of `share`, and at most `limit` stills of each source; where there are clips alone, their first frames are the stills.
-    /// What is too small for the figures, below [`SSIM_SIDE`] pixels a side, is left out, and so is what has no color.
+    /// What is too small for the figures, below [`SSIM_SIDE`] pixels a side, is left out, and so are stills without color.
     ///
     /// # Errors
     /// If nothing is left.
@@ -59,6 +63,30 @@ impl<'a> Exhibits<'a> {
     /// # Errors
     /// If nothing is left.
     pub fn choose_from(origin: &Path, set: &'a PackedSet, share: Share, limit: usize) -> anyhow::Result<Self> {
+        let mut exhibits = Self::of(origin, set, share)?;
+        let found = exhibits.stills.len();
+        exhibits.stills.retain(|item| has_color(set.frame(item, 0)));
+        exhibits.colorless = found - exhibits.stills.len();
+        ensure!(
+            !exhibits.stills.is_empty(),
+            "none of the {found} pictures in the {} split of {} has any color that could be found",
+            share.name(),
+            origin.display()
+        );
+        let sources = sources(&exhibits.stills);
+        exhibits.stills = sources.iter().flat_map(|source| spread(&of_source(&exhibits.stills, source), limit)).collect();
+        Ok(exhibits)
+    }
+
+    /// All pictures of `set`, to be looked at and not to be measured: those without color, too.
+    ///
+    /// # Errors
+    /// If there is none of [`SSIM_SIDE`] pixels a side or more.
+    pub fn to_show(set: &'a PackedSet) -> anyhow::Result<Self> {
+        Self::of(set.folder(), set, Share::Whole)
+    }
+
+    fn of(origin: &Path, set: &'a PackedSet, share: Share) -> anyhow::Result<Self> {
         let splits = match share {
             Share::Of(split) => vec![split],
             Share::Whole => Split::ALL.to_vec(),
@@ -69,21 +97,15 @@ impl<'a> Exhibits<'a> {
         let found = items.len();
         items.retain(|item| item.width.min(item.height) as usize >= SSIM_SIDE);
         let too_small = found - items.len();
-        items.retain(|item| item.mean_chroma >= CHROMA_LEAST);
-        let colorless = found - too_small - items.len();
-        ensure!(
-            !items.is_empty(),
-            "nothing in the {part} split of {folder} can be measured: of {found} pictures and clips {too_small} are too small (figures need at least {SSIM_SIDE} \
-             pixels a side), and {colorless} have no color"
-        );
+        ensure!(!items.is_empty(), "all {found} pictures in {folder} are too small: figures need at least {SSIM_SIDE} pixels a side");
         let mut stills: Vec<&Item> = items.iter().copied().filter(|item| item.kind == ItemKind::Still).collect();
         if stills.is_empty() {
             // Of clips alone, their first frames are the stills.
             stills = items.clone();
         }
-        let stills = sources(&stills).iter().flat_map(|source| spread(&of_source(&stills, source), limit)).collect();
+        let stills = sources(&stills).iter().flat_map(|source| of_source(&stills, source)).collect();
         let clips = items.into_iter().filter(|item| item.kind == ItemKind::Clip).collect();
-        Ok(Self { set, origin: origin.to_path_buf(), share, too_small, colorless, stills, clips })
+        Ok(Self { set, origin: origin.to_path_buf(), share, too_small, colorless: 0, stills, clips })
     }
 
     /// The packed set.
@@ -101,7 +123,7 @@ impl<'a> Exhibits<'a> {
         self.too_small
     }
 
-    /// How many more were left out, as they have no color.
+    /// How many stills were left out besides, as they have no color.
     pub fn colorless(&self) -> usize {
         self.colorless
     }
@@ -135,6 +157,18 @@ impl<'a> Exhibits<'a> {
     pub fn picture(&self, item: &Item, frame: usize) -> TruePicture {
         TruePicture::new(self.set.frame(item, frame), item.width as usize, item.height as usize)
     }
+}
+
+fn has_color(rgb: &[u8]) -> bool {
+    // An odd step does not walk along a column.
+    let step = (rgb.len() / 3 / CHROMA_PIXELS).max(1) | 1;
+    let (mut sum, mut count) = (0.0, 0.0);
+    for pixel in rgb.chunks_exact(3).step_by(step) {
+        let [_, a, b] = srgb_to_lab([pixel[0], pixel[1], pixel[2]]);
+        sum += a * a + b * b;
+        count += 1.0;
+    }
+    sum >= CHROMA_LEAST * CHROMA_LEAST * count
 }
 
 fn sources<'a>(items: &[&'a Item]) -> Vec<&'a str> {
@@ -178,15 +212,22 @@ mod tests {
             image::RgbImage::from_pixel(40, height, image::Rgb(color)).save(photos.join(name)).unwrap();
         };
         save("flat.png", side - 1, [200, 80, 60]);
-        save("grey.png", side, [90, 90, 91]);
         let set = packed("small");
         let message = Exhibits::choose_from(&photos, &set, Share::Whole, 9).err().unwrap().to_string();
-        assert!(message.contains("photos can be measured: of 2 pictures and clips 1 are too small"), "{message}");
-        assert!(message.contains("1 have no color") && !message.contains("packed"), "{message}");
+        assert!(message.contains("photos are too small") && !message.contains("packed"), "{message}");
+        save("grey.png", side, [90, 90, 91]);
+        let set = packed("grey");
+        let message = Exhibits::choose_from(&photos, &set, Share::Whole, 9).err().unwrap().to_string();
+        assert!(message.contains("none of the 1 pictures") && message.contains("has any color"), "{message}");
+        // To be looked at it will do.
+        assert_eq!(Exhibits::to_show(&set).unwrap().stills().len(), 1);
+        // A red berry in the snow: a hundredth of the pixels.
+        let berry = |x, y| image::Rgb(if x < 2 && y < 2 { [200, 20, 30] } else { [240; 3] });
+        image::RgbImage::from_fn(40, side, berry).save(photos.join("berry.png")).unwrap();
         save("tall enough.png", side, [90, 100, 90]);
         let set = packed("mixed");
         let exhibits = Exhibits::choose_from(&photos, &set, Share::Whole, 9).unwrap();
-        assert_eq!((exhibits.stills().len(), exhibits.too_small(), exhibits.colorless()), (1, 1, 1));
+        assert_eq!((exhibits.stills().len(), exhibits.too_small(), exhibits.colorless()), (2, 1, 1));
         assert_eq!(exhibits.name(), "photos");
     }
 }

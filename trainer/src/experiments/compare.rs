@@ -77,7 +77,7 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
     contest.start.tell_what_is_unused(entries.iter().map(|(entry, _)| &entry.config), watcher);
     let measures = Measures {
         exhibits: Exhibits::choose(&set, Share::Of(Split::Validation), contest.limit)?,
-        shown: shown.as_ref().map(|set| Exhibits::choose(set, Share::Whole, usize::MAX)).transpose()?,
+        shown: shown.as_ref().map(Exhibits::to_show).transpose()?,
         plan: Plan { temperatures: vec![0.38, 0.6, 0.8, 1.0], moving: true, samples: SAMPLES, ..Plan::default() },
     };
     let mut found = match files.find_baselines()? {
@@ -114,7 +114,7 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
         watcher.say("stopped; the same command goes on from here");
     }
     if efforts.is_empty() {
-        ensure!(!missing.is_empty(), "no configuration could be trained and measured: {}", failed.join("; "));
+        ensure!(failed.is_empty(), "no configuration could be trained and measured: {}", failed.join("; "));
         return Ok(());
     }
     let readme = readme(contest, &found, &efforts, &failed, &missing);

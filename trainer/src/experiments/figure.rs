@@ -135,7 +135,7 @@ fn measured(plan: &Plan, entries: &[Entry], set: &PackedSet, setting: &Setting) 
     };
     write_atomically(&out.join("trade-off.svg"), chart.to_svg().as_bytes())?;
     let shown = setting.show.as_deref().map(PackedSet::open).transpose()?;
-    let shown = shown.as_ref().map(|set| Exhibits::choose(set, Share::Whole, usize::MAX)).transpose()?;
+    let shown = shown.as_ref().map(Exhibits::to_show).transpose()?;
     let shown = shown.as_ref().unwrap_or(&exhibits);
     let mut models = Vec::new();
     for entry in entries {

@@ -85,8 +85,8 @@ impl LossConfig {
         SoftEncoding { centers, neighbors: self.neighbors, sigma: self.sigma }
     }
 
-    /// Whether any term compares single pictures with their truth: only such terms are in the validation loss. Bins have one without a weight, the
-    /// cross-entropy.
+    /// Whether any term compares single pictures with their truth. Without one the validation loss says nothing: feature, warp, agreement and critic are not in
+    /// it, and the temporal term is least for no color. Bins have such a term without a weight, the cross-entropy.
     pub fn compares_pictures(&self) -> bool {
         let regression = self.regression.as_ref().map_or(0.0, |part| part.weight);
         [self.mean_weight, self.colorfulness_weight, self.fidelity_weight, regression].into_iter().any(|weight| weight > 0.0)

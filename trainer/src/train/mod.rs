@@ -137,8 +137,9 @@ pub fn resume(run: &Path, pack: Option<&Path>, devices: &[Device], stop: &Atomic
         checkpoint::restore_newest(&checkpoints(run), || fresh(&config, device).expect("the configuration was checked above"), device)?;
     damaged.iter().for_each(|line| watcher.say(&format!("passed over a damaged checkpoint: {line}")));
     // A later best is of a course that this run may never come to again, and it replaced the one that was best up to here.
-    checkpoint::leave_later(&best(run), progress.position.step)?;
-    if !checkpoint::at_step(&best(run), progress.position.best_step).exists() {
+    let left = checkpoint::leave_later(&best(run), progress.position.step)?;
+    left.iter().for_each(|path| watcher.say(&format!("the best checkpoint was of a later step: it is {} now", path.display())));
+    if !left.is_empty() && !checkpoint::at_step(&best(run), progress.position.best_step).exists() {
         progress.position.forget_best();
     }
     watcher.say(&format!("resuming at step {}", progress.position.step));

@@ -44,7 +44,9 @@ impl QuantizationConfig {
     /// Whether the ranges are found anew in front of `step`.
     fn looks(&self, step: u64, steps: u64) -> bool {
         let (start, frozen) = (self.start(steps), self.frozen(steps));
-        (0..LOOKS).any(|look| step == start + (frozen - start) * look / LOOKS)
+        // A run without an end, such as one that only tries what a step costs, has more steps than could be multiplied.
+        let at = |look: u64| u128::from(start) + u128::from(frozen - start) * u128::from(look) / u128::from(LOOKS);
+        (0..LOOKS).any(|look| u128::from(step) == at(look))
     }
 }
 

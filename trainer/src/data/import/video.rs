@@ -99,15 +99,12 @@ impl Video {
     /// Waits for the decoder after its last frame and says whether it was content. Of a file that is cut off or damaged it may complain and still end well.
     pub(in crate::data) fn close(mut self) -> Result<()> {
         let status = self.child.wait().with_context(|| format!("wait for ffmpeg on {}", self.path.display()))?;
-        let mut text = String::new();
-        let _ = self.messages.seek(SeekFrom::Start(0)).and_then(|_| (&mut self.messages).take(2000).read_to_string(&mut text));
+        let mut text = Vec::new();
+        let read = self.messages.seek(SeekFrom::Start(0)).and_then(|_| (&mut self.messages).take(2000).read_to_end(&mut text));
+        read.with_context(|| format!("read what ffmpeg said of {}", self.path.display()))?;
+        let text = String::from_utf8_lossy(&text);
         ensure!(status.success(), "ffmpeg on {} ended with {status}: {}", self.path.display(), text.trim());
-        let complaint = text.trim();
-        ensure!(
-            complaint.is_empty(),
-            "ffmpeg complained of {}, whose frames are packed as far as they came: {complaint}",
-            self.path.display()
-        );
+        ensure!(text.trim().is_empty(), "ffmpeg complained of {}: {}", self.path.display(), text.trim());
         Ok(())
     }
 }
