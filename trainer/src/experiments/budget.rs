@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, ensure};
 use burn::tensor::Device;
+use serde::Deserialize;
 
 use crate::config::RunConfig;
 use crate::train::{self, EvaluationMetrics, QuantizationConfig, StepMetrics, Watcher};
@@ -69,12 +70,35 @@ impl fmt::Display for Budget {
 }
 
 impl Budget {
-    /// What a step of those that `metrics` is about took, in the budget's own seconds.
-    fn spent_s(self, metrics: &StepMetrics) -> f64 {
+    /// What a step of `frames` frames took, in the budget's own seconds.
+    fn step_s(self, frames: f64, frames_per_s: f64, processor_s: f64) -> f64 {
         match self {
-            Self::ProcessorMinutes(_) => metrics.processor_s,
-            Self::Minutes(_) => metrics.frames / metrics.frames_per_s,
+            Self::ProcessorMinutes(_) => processor_s,
+            Self::Minutes(_) => frames / frames_per_s,
         }
+    }
+
+    /// What the run in the folder `run` has spent so far, minutes, by its log. Evaluations are not counted.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn spent_minutes(self, run: &Path, config: &RunConfig) -> anyhow::Result<f64> {
+        /// A line about steps; those about evaluations lack the rest.
+        #[derive(Deserialize)]
+        struct Line {
+            step: u64,
+            frames_per_s: f64,
+            processor_s: f64,
+        }
+        let log = run.join("metrics.jsonl");
+        let text = std::fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
+        let (mut before, mut spent_s) = (0, 0.0);
+        for Line { step, frames_per_s, processor_s } in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+            let each_s = self.step_s(config.frames_a_step() as f64, frames_per_s, processor_s);
+            spent_s += step.saturating_sub(before) as f64 * each_s;
+            before = step;
+        }
+        Ok(spent_s / 60.0)
     }
 
     /// The steps of `config` that fit, by what a few of them cost in a trial on `pack`. Evaluations are not counted.
@@ -93,7 +117,8 @@ impl Budget {
             fn steps(&mut self, metrics: &StepMetrics, _steps_total: u64) {
                 if metrics.step > TRIAL_STEPS {
                     self.steps += TRIAL_STEPS;
-                    self.spent_s += TRIAL_STEPS as f64 * self.budget.spent_s(metrics);
+                    let StepMetrics { frames, frames_per_s, processor_s, .. } = *metrics;
+                    self.spent_s += TRIAL_STEPS as f64 * self.budget.step_s(frames, frames_per_s, processor_s);
                 }
                 self.stop.store(self.spent_s >= TRIAL_S || self.steps >= TRIAL_STEPS_MAX, Ordering::Relaxed);
             }
@@ -136,6 +161,22 @@ impl Budget {
 #[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_spent_is_that_of_all_steps_in_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        // 20 steps of 3 s, an evaluation, and 10 steps of 6 s.
+        let log = r#"{"step":20,"loss":1.0,"frames_per_s":4.0,"processor_s":3.0}
+            {"step":20,"validation_loss":1.0,"gain_db":0.0,"colorfulness_share":0.0}
+            {"step":30,"loss":1.0,"frames_per_s":2.0,"processor_s":6.0}"#;
+        std::fs::write(folder.path().join("metrics.jsonl"), log).unwrap();
+        let mut config = RunConfig::default();
+        (config.data.lanes, config.data.chunk_frames, config.accumulate) = (2, 3, 2);
+        let spent = |budget: Budget| budget.spent_minutes(folder.path(), &config).unwrap();
+        assert_eq!(spent(Budget::ProcessorMinutes(9.0)), 2.0);
+        // 12 frames a step: 20 steps of 3 s and 10 of 6 s by the clock as well.
+        assert_eq!(spent(Budget::Minutes(9.0)), 2.0);
+    }
 
     #[test]
     fn each_phase_of_a_run_counts_by_its_share_of_the_steps() {

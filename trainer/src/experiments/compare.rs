@@ -163,13 +163,13 @@ fn make(
     }
     let found = measures.of(vec![Contestant::from_run(&run)?])?;
     let (figures, looks) = found.last_row().context("a row")?;
-    let row = MadeRow { config: entry.config.clone(), effort: effort(&run, machine(contest.budget, device))?, figures, looks };
+    let row = MadeRow { config: entry.config.clone(), effort: effort(&run, contest.budget, device)?, figures, looks };
     files.keep(&row)?;
     // As the file has it: a number's last bit may be another.
     files.find(&entry.label, &entry.config)
 }
 
-fn effort(run: &Path, machine: String) -> anyhow::Result<Effort> {
+fn effort(run: &Path, budget: Budget, device: &Device) -> anyhow::Result<Effort> {
     let config = RunConfig::read(&run_folder::config_file(run))?;
     let steps = checkpoint::position(&run_folder::newest_checkpoint(run)?)?.step;
     let model = export::float_of_run(run)?;
@@ -180,7 +180,8 @@ fn effort(run: &Path, machine: String) -> anyhow::Result<Effort> {
         weights: config.fresh_network(&Device::flex())?.num_params(),
         multiply_adds: autochrome_model::contract::check(&model)?.multiply_adds,
         input: config.input_size,
-        machine,
+        minutes: Some(budget.spent_minutes(run, &config)?),
+        machine: machine(budget, device),
     })
 }
 
@@ -198,17 +199,18 @@ fn readme(contest: &Contest, found: &Comparison, efforts: &[Effort], failed: &[S
         conditions.short_side
     );
     text += &evaluate::table::markdown(found);
-    text += "\n## What each network is, and how far it came\n\n| network | weights | multiply-adds a frame | input | steps | frames seen |\n| --- | --- | --- | --- | --- | --- |\n";
+    text += "\n## What each network is, and how far it came\n\n| network | weights | multiply-adds a frame | input | steps | frames seen | minutes spent |\n| --- | --- | --- | --- | --- | --- | --- |\n";
     for effort in efforts {
         let [width, height] = effort.input;
         let _ = writeln!(
             text,
-            "| {} | {:.2} M | {:.0} M | {width}x{height} | {} | {} |",
+            "| {} | {:.2} M | {:.0} M | {width}x{height} | {} | {} | {} |",
             effort.name,
             effort.weights as f64 / 1e6,
             effort.multiply_adds as f64 / 1e6,
             effort.steps,
-            effort.frames
+            effort.frames,
+            effort.minutes.map_or_else(|| "-".into(), |minutes| format!("{minutes:.1}"))
         );
     }
     let machines: BTreeSet<&str> = efforts.iter().map(|effort| effort.machine.as_str()).filter(|name| !name.is_empty()).collect();

@@ -58,6 +58,9 @@ pub(super) struct Effort {
     pub(super) weights: usize,
     pub(super) multiply_adds: u64,
     pub(super) input: [usize; 2],
+    /// What its steps took in the end, minutes of the budget's kind: how many would fit was told by a short trial. Older rows do not say.
+    #[serde(default)]
+    pub(super) minutes: Option<f64>,
     /// What it was computed with: the same minutes are more steps on a faster machine.
     #[serde(default)]
     pub(super) machine: String,
