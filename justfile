@@ -43,7 +43,7 @@ bench-device *ARGS:
 trainer *ARGS:
     cargo run --release --manifest-path "{{manifest}}" -p autochrome-trainer -- "$@"
 
-# All tests, or those whose name holds ARGS, as in `just test stays_gray`
+# All tests, or those whose name holds ARGS, as in `just test stays_grey`
 test *ARGS: _python
     AUTOCHROME_PYTHON="{{python}}" cargo test --release --locked --workspace "$@"
 
