@@ -77,9 +77,14 @@ fn watch(feed: &mut Feed, duration: Duration, card: bool) -> Result<Counts> {
     let mut first: Option<Instant> = None;
     loop {
         match feed.next_frame(&mut luma)? {
-            Next::Frame { .. } | Next::Replayed { .. } => {
+            Next::Frame { .. } => {
                 first.get_or_insert_with(Instant::now);
                 counts.add(&luma, feed.range());
+            }
+            // What the codes meant stands beside each frame.
+            Next::Replayed { origin, .. } => {
+                first.get_or_insert_with(Instant::now);
+                counts.add(&luma, origin.range);
             }
             Next::Absent(why) if first.is_none() && begun.elapsed() > PATIENCE => return Err(Failure::new(Exit::NoInput, why)),
             Next::Absent(_) | Next::NotYet => {}

@@ -28,6 +28,8 @@ pub struct Colored {
     pub picture: Picture,
     /// What the luma codes mean.
     pub range: LumaRange,
+    /// Frames a second, as the source says it; 0 where it does not.
+    pub rate: (u32, u32),
     /// Whether the state was forgotten before this frame because another shot began.
     pub cut: bool,
     /// The settings it was colored with.
@@ -50,6 +52,7 @@ impl Colored {
             captured_at: Instant::now(),
             picture: Picture::default(),
             range: LumaRange::Full,
+            rate: (0, 0),
             cut: false,
             settings: Settings::neutral(),
             faults: Faults::default(),
@@ -82,6 +85,8 @@ pub struct Coloring {
     cuts: CutDetector,
     scene: Scene,
     settings: Settings,
+    /// What the run began with, beside what the model says.
+    begun_with: Vec<Command>,
     choices: Arc<Choices>,
     model: Arc<str>,
     loading: Option<Loading>,
@@ -114,6 +119,7 @@ impl Coloring {
             cuts: CutDetector::default(),
             scene: Scene::new(conditions.scene),
             settings,
+            begun_with: Vec::new(),
             choices,
             model,
             loading: None,
@@ -121,6 +127,11 @@ impl Coloring {
             effective: Vec::new(),
             frames: 0,
         }
+    }
+
+    /// Remembers what the run begins with, for [`Command::Reset`].
+    pub fn begin_with(&mut self, commands: Vec<Command>) {
+        self.begun_with = commands;
     }
 
     /// What the settings stand at.
@@ -156,11 +167,25 @@ impl Coloring {
             // One at a time, and of many wishes the last: loading takes memory and processor time.
             Command::Model(at) if self.loading.is_some() => self.wish = Some(at),
             Command::Model(at) => self.begin_loading(at),
+            Command::Reset => self.begin_colors_anew(),
             _ => {
                 self.settings.apply(command, &self.choices);
                 self.effective.push(command);
             }
         }
+    }
+
+    /// The colors' settings as the run began, with what the model at work says of itself. Written into a recording as what they become.
+    fn begin_colors_anew(&mut self) {
+        let mut first = Settings::of(&self.painter.colorizer().contract().card);
+        self.begun_with.iter().for_each(|&command| first.apply(command, &self.choices));
+        let Settings { saturation, hue, temperature, mix, preset, .. } = first;
+        self.take(Command::Saturation(saturation));
+        self.take(Command::Hue(hue));
+        self.take(Command::Mix(mix));
+        temperature.into_iter().for_each(|value| self.take(Command::Temperature(value)));
+        // Last, because a preset that was changed is none any more.
+        preset.into_iter().for_each(|at| self.take(Command::Preset(at)));
     }
 
     fn begin_loading(&mut self, at: usize) {
@@ -243,8 +268,9 @@ impl Coloring {
             self.scene.reset();
         }
         let light = self.scene.look(luma, origin.range, origin.at, self.settings.night);
-        self.painter.set_saturation(self.settings.saturation * self.settings.mix * light.chroma);
-        self.painter.set_tint(Some(NIGHT_TINT), light.tint * self.settings.mix);
+        let mix = if self.settings.is_stopped() { 0.0 } else { self.settings.mix };
+        self.painter.set_saturation(self.settings.saturation * mix * light.chroma);
+        self.painter.set_tint(Some(NIGHT_TINT), light.tint * mix);
         self.painter.set_hue(self.settings.hue);
         self.painter.set_split(self.settings.split);
         if let Some(temperature) = self.settings.temperature {
@@ -253,7 +279,8 @@ impl Coloring {
         // A flash shows the network a picture that nobody will see again; what it knew before is the better guess, and stays.
         let step = if self.cuts.may_be_flash() || rests && !cut { Step::Hold } else { Step::Advance };
         self.painter.paint_into(&mut into.picture, step)?;
-        (into.sequence, into.captured_at, into.range, into.faults) = (sequence, captured_at, self.range, origin.faults);
+        (into.sequence, into.captured_at, into.faults) = (sequence, captured_at, origin.faults);
+        (into.range, into.rate) = (self.range, origin.rate);
         (into.cut, into.settings) = (cut || origin.anew && sequence > 0, self.settings);
         into.model.clone_from(&self.model);
         into.threads = self.painter.colorizer().threads().get();

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use autochrome_model::{LumaRange, Plane};
+use crossbeam_channel::Receiver;
 
 use crate::coloring::{Colored, Coloring, Conditions};
-use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone};
+use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone, say};
 use crate::files::{Draft, create_folder};
 use crate::input::{Frame, Origin, images};
 use crate::model;
 use crate::output::pngs;
+use crate::run::quit_on_signal;
 use crate::scene::{Night, SceneSettings};
 use crate::settings::Command;
 use crate::y4m::{Reader, Writer};
@@ -78,7 +80,7 @@ pub fn run(request: &Request) -> Result<()> {
             coloring.color(frame(0, luma, LumaRange::Full), None, &mut colored)?;
             pngs::save(output, &colored.picture, colored.range)
         }
-        Kind::Folder => folder(input, output, *clip, &mut coloring),
+        Kind::Folder => folder(input, output, *clip, &mut coloring, &quit_on_signal()?),
         Kind::Film => {
             let name = if is_pipe(input) { "standard input".to_owned() } else { input.display().to_string() };
             let stream: Box<dyn BufRead> = if is_pipe(input) {
@@ -87,7 +89,7 @@ pub fn run(request: &Request) -> Result<()> {
                 Box::new(BufReader::new(File::open(input).or_fail(Exit::NoInput, || format!("open {name}"))?))
             };
             let reader = Reader::new(stream).map_err(|error| Failure::from(error).context(&name))?;
-            film(reader, &name, output, &mut coloring)
+            film(reader, &name, output, &mut coloring, &quit_on_signal()?)
         }
     }
 }
@@ -133,8 +135,8 @@ fn frame(sequence: u64, luma: Plane<u8>, range: LumaRange) -> Frame {
     Frame { sequence, luma, origin: Origin { range, ..Origin::default() }, ..Frame::default() }
 }
 
-/// Colors every picture of a folder into a PNG of the same stem.
-fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring) -> Result<()> {
+/// Colors every picture of a folder into a PNG of the same stem, until `quit` says so.
+fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring, quit: &Receiver<()>) -> Result<()> {
     let paths = images::list(input)?;
     let mut stems: HashMap<OsString, &Path> = HashMap::new();
     for path in &paths {
@@ -158,6 +160,10 @@ fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring) -> R
     let mut sequence = 0;
     let mut colored = Colored::blank();
     while let Some((path, luma)) = now {
+        if quit.try_recv().is_ok() {
+            say(&format!("ended by a signal after {sequence} of {total} pictures"));
+            return Ok(());
+        }
         let next = readable.next();
         if !clip {
             coloring.reset();
@@ -178,8 +184,8 @@ fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring) -> R
     }
 }
 
-/// Colors a film, frame by frame with the state carried. The frames before a damaged end are written.
-fn film(mut reader: Reader<Box<dyn BufRead>>, name: &str, output: &Path, coloring: &mut Coloring) -> Result<()> {
+/// Colors a film, frame by frame with the state carried. The frames before a damaged end are written; of a film that is ended by `quit`, no file is left.
+fn film(mut reader: Reader<Box<dyn BufRead>>, name: &str, output: &Path, coloring: &mut Coloring, quit: &Receiver<()>) -> Result<()> {
     let header = reader.header().clone().colored();
     let range = header.luma_range();
     let mut damage = None;
@@ -203,6 +209,11 @@ fn film(mut reader: Reader<Box<dyn BufRead>>, name: &str, output: &Path, colorin
         let mut colored = Colored::blank();
         while let Some(frame) = now {
             let next = frames.next();
+            // A signal may have ended the pipe before it, too.
+            if quit.try_recv().is_ok() {
+                say(if draft.is_some() { "ended by a signal before the film's end; no file is left" } else { "ended by a signal" });
+                return Ok(());
+            }
             coloring.color(frame, next.as_ref(), &mut colored)?;
             match writer.write(&colored.picture) {
                 // Whoever reads the pipe has what it wanted.

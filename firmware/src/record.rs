@@ -1,7 +1,7 @@
 //! `record`: a feed that can be played again, frame for frame.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use autochrome_model::Plane;
 use crossbeam_channel::TryRecvError;
@@ -9,7 +9,7 @@ use lexopt::prelude::*;
 
 use crate::cli;
 use crate::errors::{Exit, Failure, Result, say};
-use crate::input::{Feed, Frame, Next, Origin, Source};
+use crate::input::{Feed, Frame, Next, Origin, Source, time_of};
 use crate::recording::{About, Recorder, Recording};
 use crate::run::quit_on_signal;
 use crate::settings::Choices;
@@ -28,7 +28,8 @@ pub fn command(parser: lexopt::Parser) -> Result<()> {
     let Some(Request { input, folder, frames }) = parse(parser)? else { return cli::help() };
     let mut feed = Feed::open(&input)?;
     let quit = quit_on_signal()?;
-    let about = About { lookahead: !input.is_live(), ..About::new(feed.rate(), feed.header()) };
+    let live = input.is_live();
+    let about = About { lookahead: !live, ..About::new(feed.rate(), feed.header()) };
     let mut recorder = Recorder::create(&folder, &feed.recording().cloned().unwrap_or(about))?;
     let (begun, choices) = (Instant::now(), Choices::default());
     let mut frame = Frame::default();
@@ -36,7 +37,10 @@ pub fn command(parser: lexopt::Parser) -> Result<()> {
     while frames.is_none_or(|frames| count < frames) && quit.try_recv() == Err(TryRecvError::Empty) {
         match feed.next_frame(&mut frame.luma)? {
             Next::Frame { anew } => {
-                frame.origin = Origin { range: feed.range(), anew, faults: feed.faults(), at: begun.elapsed() };
+                // A film that is read as fast as it can be read has its own clock, as when it is colored.
+                let at = if live { begun.elapsed() } else { time_of(count, feed.rate()) };
+                let at = Duration::from_micros(at.as_micros() as u64);
+                frame.origin = Origin { range: feed.range(), anew, faults: feed.faults(), at, rate: feed.rate() };
                 recorder.write(&mut frame, &[], &choices)?;
                 count += 1;
             }

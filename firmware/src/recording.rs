@@ -3,7 +3,8 @@
 //!
 //! A recording is a folder. `0001.y4m`, `0002.y4m` and so on are the frames, grey, in a format that other programs read too; a new file
 //! begins where the frames change their size. `frames.jsonl` says the rest: first a line about the recording, then a line a frame. A
-//! frame is written before its line, so a recording that was cut off by a power cut ends at its last whole line.
+//! frame is written before its line; a recording that was cut off ends at its last whole line, or where its last file of frames ends, for after a power cut
+//! a disk may have the lines and not the frames.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -200,6 +201,8 @@ fn written(command: Command, choices: &Choices) -> Vec<String> {
         Command::Freeze(value) => format!("freeze={}", u8::from(value)),
         Command::Night(value) => format!("night={}", u8::from(value)),
         Command::EveryNth(value) => format!("every-nth={value}"),
+        // The color thread hands on what it became.
+        Command::Reset => return Vec::new(),
         Command::Preset(at) => {
             let changes = choices.presets.get(at).map_or(&[][..], |preset| &preset.commands);
             // A preset holds no preset.
@@ -302,12 +305,14 @@ impl Recording {
                 let origin = Origin { range, anew: line.anew, at: Duration::from_micros(line.at_us), ..Origin::default() };
                 Ok(Some(Replayed { luma, origin, set: line.set }))
             }
-            // After a power cut the last line may be there without its frame.
-            Ok(None) | Err(Y4mError::Truncated { .. }) if matches!(next_line(&mut self.lines), Ok(None)) => {
-                warn(&format!("{}: the recording was cut off in its last frame", name()));
-                Ok(None)
-            }
-            Ok(None) => Err(wrong(format!("its frame is missing in {}", name()))),
+            // After a power cut the last lines may be there without their frames; frames that are missing before another file are damage.
+            Ok(None) | Err(Y4mError::Truncated { .. }) => match lines_of_this_file(&mut self.lines) {
+                Some(more) => {
+                    warn(&format!("{}: the recording was cut off; of its end {} frames are missing", name(), more + 1));
+                    Ok(None)
+                }
+                None => Err(wrong(format!("its frame is missing in {}", name()))),
+            },
             Err(error) => Err(Failure::from(error).context(name())),
         }
     }
@@ -318,6 +323,19 @@ impl Recording {
             |text: &String| read(text, choices).map_err(|why| warn(&format!("the recording sets {text}, which is left out: {why}")));
         set.iter().filter_map(|text| known(text).ok()).collect()
     }
+}
+
+/// How many lines are left, if none of them begins another file and all can be read.
+fn lines_of_this_file(lines: &mut impl BufRead) -> Option<u64> {
+    let mut count = 0;
+    while let Some(line) = next_line(lines).ok()? {
+        let line: Line = serde_json::from_slice(&line).ok()?;
+        if line.next_file {
+            return None;
+        }
+        count += 1;
+    }
+    Some(count)
 }
 
 /// The next whole line, without its line feed. What was cut off at the end of the file is no line.
@@ -393,7 +411,7 @@ mod tests {
         std::fs::write(&path, &whole[..whole.len() - 2]).unwrap();
         let mut recording = Recording::open(folder.path()).unwrap();
         assert_eq!(std::iter::from_fn(|| recording.next_frame().unwrap()).count(), 2);
-        // The last line without its frame is an end too; one in the middle is damage.
+        // The last lines without their frames are an end too; ones before another file are damage.
         std::fs::write(&path, &whole).unwrap();
         let film = folder.path().join("0001.y4m");
         let frames = std::fs::read(&film).unwrap();
@@ -401,6 +419,9 @@ mod tests {
         let mut recording = Recording::open(folder.path()).unwrap();
         assert_eq!(std::iter::from_fn(|| recording.next_frame().unwrap()).count(), 2);
         std::fs::write(&film, &frames[..frames.len() - 20]).unwrap();
+        let mut recording = Recording::open(folder.path()).unwrap();
+        assert_eq!(std::iter::from_fn(|| recording.next_frame().unwrap()).count(), 1);
+        std::fs::write(&path, [&*whole, b"{\"at_us\":9,\"next_file\":true}\n"].concat()).unwrap();
         let mut recording = Recording::open(folder.path()).unwrap();
         assert!(recording.next_frame().unwrap().is_some());
         assert!(recording.next_frame().unwrap_err().to_string().contains("0001.y4m"));

@@ -11,9 +11,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::coloring::{Colored, Coloring, Conditions};
+use crate::config::keys;
 use crate::config::typed::Thermal;
 use crate::errors::{Exit, Failure, OrFail, Result, say, warn};
-use crate::input::{Feed, Frame, Source, capture};
+use crate::input::{Feed, Frame, Source, capture, known_rate};
 use crate::kiosk::{self, Heart};
 use crate::model;
 use crate::output::display::Scale;
@@ -88,7 +89,11 @@ pub fn run(request: Request) -> Result<()> {
     let colorizer = model::load(file.as_deref(), model::threads(threads))?;
     // The model that a run begins with is the first of those it can go back to.
     if choices.models.first().is_none_or(|first| first.file != file) {
-        choices.models.insert(0, ModelChoice { name: colorizer.contract().card.name.clone(), file });
+        let mut name = keys::as_name(&colorizer.contract().card.name);
+        if choices.models.iter().any(|other| other.name == name) {
+            name += "-start";
+        }
+        choices.models.insert(0, ModelChoice { name, file });
     }
     let mut feed = Feed::open(&input)?;
     if let Some(range) = range {
@@ -96,7 +101,7 @@ pub fn run(request: Request) -> Result<()> {
     }
     let header = match feed.header() {
         Some(header) => header.clone().colored(),
-        None => Header::new(0, 0, fps.map_or(feed.rate(), |fps| (fps, 1)), feed.range()),
+        None => Header::new(0, 0, rate(feed.rate(), fps), feed.range()),
     };
     // Before anybody is told that there is something to see, and after what may wait for a pipe.
     let quit = quit_on_signal()?;
@@ -140,11 +145,15 @@ fn open(sink: &Sink, header: &Header, access: &Access, remote: &Remote) -> Resul
     })
 }
 
+/// The rate that a source says, or else the one that was asked for.
+fn rate(said: (u32, u32), asked: Option<u32>) -> (u32, u32) {
+    let unsaid = said.0 == 0 || said.1 == 0;
+    known_rate(asked.filter(|_| unsaid).map_or(said, |fps| (fps, 1)))
+}
+
 /// How long a frame lasts; 1/25 s where the rate is unknown, and never more than ten seconds.
-fn period((numerator, denominator): (u32, u32)) -> Duration {
-    if numerator == 0 || denominator == 0 {
-        return Duration::from_millis(40);
-    }
+fn period(rate: (u32, u32)) -> Duration {
+    let (numerator, denominator) = known_rate(rate);
     Duration::from_secs_f64((f64::from(denominator) / f64::from(numerator)).min(10.0))
 }
 
@@ -190,6 +199,7 @@ impl Session {
         // What the first frame will be colored with.
         let mut first = coloring.settings();
         settings.iter().for_each(|&command| first.apply(command, &remote.choices));
+        coloring.begin_with(settings.clone());
         if let Some(port) = panel {
             port::serve(port, first, remote.clone())?;
         }

@@ -25,9 +25,14 @@ pub enum Command {
     /// A model, by its place in [`Choices::models`].
     Model(usize),
     /// Asks the network only about every so many-th frame, to stay cool; the others get its last colors. No person's knob: the thermal ladder
-    /// turns it.
+    /// turns it. [`STOPPED_NTH`] and more take the color away.
     EveryNth(u32),
+    /// Puts saturation, hue, temperature, mix and preset back to what the run began with.
+    Reset,
 }
+
+/// While coloring is stopped to stay cool, the network still runs now and then, so that its state is not of another day.
+pub const STOPPED_NTH: u32 = 1000;
 
 /// What the settings stand at.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -277,6 +282,8 @@ impl Settings {
             Command::Freeze(value) => self.freeze = value,
             Command::Night(value) => self.night = value,
             Command::EveryNth(value) => self.every_nth = value.max(1),
+            // Only the color thread knows what that is.
+            Command::Reset => {}
             Command::Model(at) if at < choices.models.len() => self.model = at,
             Command::Preset(at) => {
                 if let Some(preset) = choices.presets.get(at) {
@@ -291,6 +298,11 @@ impl Settings {
         if matches!(command, Command::Saturation(_) | Command::Hue(_) | Command::Temperature(_) | Command::Mix(_)) {
             self.preset = None;
         }
+    }
+
+    /// Whether coloring is stopped to stay cool.
+    pub fn is_stopped(&self) -> bool {
+        self.every_nth >= STOPPED_NTH
     }
 
     /// What a knob stands at, as [`Choices::command`] reads it; nothing where it does not apply.

@@ -22,7 +22,7 @@ use crate::errors::{Exit, OrFail, Result, say};
 use crate::kiosk;
 use crate::newest::Awaited;
 use crate::remote::{NotTaken, Remote};
-use crate::settings::{Choices, Command, Settings};
+use crate::settings::{Choices, Command, STOPPED_NTH, Settings};
 use crate::status::Heat;
 
 /// How often the temperature is looked at.
@@ -33,8 +33,6 @@ const PULSE_PERIOD: Duration = Duration::from_millis(250);
 const CHANGE_PAUSE: Duration = Duration::from_secs(30);
 /// How long it has to be cool before a step up.
 const COOL_FOR: Duration = Duration::from_secs(60);
-/// The network still runs now and then while coloring is stopped, so that its state is not of another day.
-const STOPPED_NTH: u32 = 1000;
 /// How many thermal zones and processors are looked at.
 const LISTED_MAX: usize = 256;
 /// The longest file of the system that is read, in bytes.
@@ -277,23 +275,17 @@ struct Steps {
     ladder: Ladder,
     small_model: Option<usize>,
     remote: Remote,
-    /// What was changed on the way down, to be put back on the way up.
-    before: Before,
+    /// The model before the smaller one, to be put back on the way up.
+    before: Option<usize>,
     /// What found no room in the channel yet.
     unsent: Vec<Command>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Before {
-    model: Option<usize>,
-    mix: Option<f32>,
 }
 
 impl Steps {
     fn new(config: &Thermal, remote: Remote) -> Self {
         let limits = Limits { step_up: config.step_up_c, step_down: config.step_down_c, stop: config.stop_c };
         let small_model = config.small_model.as_deref().and_then(|name| place(&remote.choices, name));
-        Self { ladder: Ladder::new(limits, small_model.is_some()), small_model, remote, before: Before::default(), unsent: Vec::new() }
+        Self { ladder: Ladder::new(limits, small_model.is_some()), small_model, remote, before: None, unsent: Vec::new() }
     }
 
     /// Takes one reading, with what the settings stand at if that is known.
@@ -317,9 +309,10 @@ impl Steps {
         Ok(())
     }
 
-    /// Everything that makes a rung, whichever rung was before. A model or a mix that somebody chose meanwhile is left alone.
+    /// Everything that makes a rung, whichever rung was before. A model that somebody chose meanwhile is left alone.
     fn commands(&mut self, rung: Rung, settings: Option<Settings>) -> Vec<Command> {
-        let (model, mix) = settings.map_or((0, 1.0), |settings| (settings.model, settings.mix));
+        // Before there is a picture, the model is the one that the run begins with.
+        let model = settings.map_or(0, |settings| settings.model);
         let every_nth = match rung {
             Rung::Full => 1,
             Rung::Second | Rung::Smaller => 2,
@@ -328,22 +321,15 @@ impl Steps {
         };
         let mut commands = vec![Command::EveryNth(every_nth)];
         match (self.small_model, rung) {
-            (Some(small), Rung::Smaller | Rung::Fourth | Rung::Stopped) if self.before.model.is_none() && model != small => {
-                self.before.model = Some(model);
+            (Some(small), Rung::Smaller | Rung::Fourth | Rung::Stopped) if self.before.is_none() && model != small => {
+                self.before = Some(model);
                 commands.push(Command::Model(small));
             }
             (Some(small), Rung::Full | Rung::Second) => {
-                let before = self.before.model.take().filter(|_| model == small);
+                let before = self.before.take().filter(|_| model == small);
                 commands.extend(before.map(Command::Model));
             }
             _ => {}
-        }
-        if rung == Rung::Stopped {
-            self.before.mix = Some(mix);
-            commands.push(Command::Mix(0.0));
-        } else {
-            let before = self.before.mix.take().filter(|_| mix == 0.0);
-            commands.extend(before.map(Command::Mix));
         }
         commands
     }
@@ -544,7 +530,7 @@ mod tests {
             }
             assert_eq!(remote.status.heat.get().unwrap().rung as usize, steps.ladder.rung().0);
             if minute == 3 {
-                assert_eq!((settings.mix, settings.model, settings.every_nth), (0.0, 1, STOPPED_NTH));
+                assert_eq!((settings.is_stopped(), settings.model, settings.mix), (true, 1, 0.7));
             }
         }
         assert_eq!(settings, Settings { mix: 0.7, ..Settings::neutral() });
@@ -554,9 +540,7 @@ mod tests {
             Command::Model(1),
             Command::EveryNth(4),
             Command::EveryNth(STOPPED_NTH),
-            Command::Mix(0.0),
             Command::EveryNth(4),
-            Command::Mix(0.7),
             Command::EveryNth(2),
             Command::EveryNth(2),
             Command::Model(0),

@@ -6,7 +6,10 @@
 mod program;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use image::GenericImageView;
 use program::{frames_of, photo, run, run_with, said, y4m};
@@ -132,6 +135,35 @@ fn unreadable_pictures_are_named_and_the_others_colored() {
     assert_eq!((code, said.lines().count()), (65, 1), "{said}");
     assert!(said.contains("2 of 3 pictures were left out") && said.contains("a.jpg"), "{said}");
     assert!(to.join("b.png").exists());
+}
+
+#[test]
+fn a_signal_ends_a_film_and_leaves_no_half_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("out.y4m");
+    let mut child = program::program(&["colorize", "-", text(&to)]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let film = y4m("F25:1 C420jpeg", (32, 32), 256, 3, waves);
+    stdin.write_all(&film).unwrap();
+    let files = || fs::read_dir(folder.path()).unwrap().count();
+    while files() == 0 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    // The signal may still be on its way; the frames go on until it is heard, or whoever wrote them is ended by it, too.
+    let (_, frames) = film.split_at(film.iter().position(|&byte| byte == b'\n').unwrap() + 1);
+    for _ in 0..20_000 {
+        if stdin.write_all(frames).is_err() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(stdin);
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && said.contains("no file is left"), "{:?} {said}", ended.status);
+    assert_eq!(files(), 0);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use autochrome::coloring::{Colored, Coloring, Conditions};
 use autochrome::input::{Frame, Origin, Photos, photos};
 use autochrome::model;
-use autochrome::settings::Command;
+use autochrome::settings::{Choices, Command, Preset, STOPPED_NTH, Settings};
 use autochrome_model::{Picture, Plane};
 
 /// Shows the middle of each demo photograph under these gains, a frame each, and returns the pictures.
@@ -64,8 +64,8 @@ fn hues_stay_when_the_light_changes() {
     }
 }
 
-/// The thermal ladder's last step: the network is asked for one frame in a thousand, and still every frame has a picture of its own, with
-/// the colors that were found last.
+/// The thermal ladder: the network is asked for one frame in many, and still every frame has a picture of its own, with the colors that were found last.
+/// On the last step it has none.
 #[test]
 fn a_network_that_rests_leaves_every_frame_a_picture() {
     let mut coloring = Coloring::new(model::load(None, NonZeroUsize::MIN).unwrap(), Conditions::default(), Arc::default());
@@ -74,7 +74,7 @@ fn a_network_that_rests_leaves_every_frame_a_picture() {
     for number in 0..4 {
         let luma = photos.draw(photos::FRAMES_EACH + 10 * number);
         let frame = Frame { sequence: number, luma: luma.clone(), ..Frame::default() };
-        coloring.prepare(&frame, &[Command::EveryNth(1000)]);
+        coloring.prepare(&frame, &[Command::EveryNth(STOPPED_NTH - 1)]);
         let mut colored = Colored::blank();
         coloring.color(frame, None, &mut colored).unwrap();
         assert!(colored.picture.luma == luma && colored.sequence == number, "frame {number}");
@@ -82,4 +82,31 @@ fn a_network_that_rests_leaves_every_frame_a_picture() {
     }
     let is_colored = |picture: &Picture| picture.cb.data.iter().filter(|code| code.abs_diff(128) > 4).count() > 10_000;
     assert!(pictures.iter().all(is_colored));
+    let mix = coloring.settings().mix;
+    for (nth, has_color) in [(STOPPED_NTH, false), (4, true)] {
+        let frame = Frame { luma: pictures[3].luma.clone(), ..Frame::default() };
+        coloring.prepare(&frame, &[Command::EveryNth(nth)]);
+        let mut colored = Colored::blank();
+        coloring.color(frame, None, &mut colored).unwrap();
+        let neutral = colored.picture.cb.data.iter().chain(&colored.picture.cr.data).all(|&code| code == 128);
+        assert_eq!((is_colored(&colored.picture), neutral, colored.settings.mix), (has_color, !has_color, mix), "every {nth}");
+    }
+}
+
+#[test]
+fn a_reset_brings_back_the_colors_that_the_run_began_with() {
+    let warm = Preset { name: "warm".into(), commands: vec![Command::Saturation(1.5)] };
+    let choices = Arc::new(Choices { presets: vec![warm], models: Vec::new() });
+    let mut coloring = Coloring::new(model::load(None, NonZeroUsize::MIN).unwrap(), Conditions::default(), choices);
+    let of_the_card = coloring.settings();
+    let frame = Frame::default();
+    let changes = [Command::Saturation(0.1), Command::Hue(20.0), Command::Temperature(0.2), Command::Mix(0.0), Command::Split(0.5)];
+    coloring.prepare(&frame, &changes);
+    let effective = coloring.prepare(&frame, &[Command::Reset]).to_vec();
+    assert!(!effective.contains(&Command::Reset) && effective.contains(&Command::Hue(0.0)), "a recording could not play it: {effective:?}");
+    assert_eq!(coloring.settings(), Settings { split: 0.5, ..of_the_card });
+    coloring.begin_with(vec![Command::Hue(3.0), Command::Mix(0.8), Command::Preset(0)]);
+    coloring.prepare(&frame, &changes);
+    coloring.prepare(&frame, &[Command::Reset]);
+    assert_eq!(coloring.settings(), Settings { split: 0.5, hue: 3.0, mix: 0.8, saturation: 1.5, preset: Some(0), ..of_the_card });
 }

@@ -115,6 +115,7 @@ fn every_address_answers_as_documented() {
         ("POST /set?saturation=9", 400, "outside 0 to 4"),
         ("POST /set?saturation=1&zoom=2", 400, "no setting \"zoom\""),
         ("POST /set?preset=warm", 400, "no preset \"warm\""),
+        ("GET /reset", 405, "not this way"),
         ("GET /sign-in", 405, "not this way"),
         ("POST /metrics", 405, "not this way"),
         ("nonsense", 400, "not a request"),
@@ -231,6 +232,12 @@ fn beyond_loopback_changes_take_the_token() {
     let cookie = headers.lines().find_map(|line| line.strip_prefix("Set-Cookie: ")).and_then(|line| line.split(';').next()).unwrap();
     assert_eq!(status, 200);
     assert_eq!(post("/set?saturation=0.5", &format!("Cookie: {cookie}\r\n")).0, 200);
+    let saturation = |body: &[u8]| serde_json::from_slice::<serde_json::Value>(body).unwrap()["saturation"].as_f64().unwrap();
+    wait_for(&server, "GET /state", |_, body| saturation(body) == 0.5);
+    assert_eq!(post("/reset", "").0, 401);
+    assert_eq!(post("/reset", &format!("Cookie: {cookie}\r\n")).0, 200);
+    // What the bundled model says of itself.
+    wait_for(&server, "GET /state", |_, body| (saturation(body) - 1.18).abs() < 1e-6);
     let foreign = format!("Host: {}\r\nOrigin: http://evil.example\r\nCookie: {cookie}\r\n", server.address);
     assert_eq!(ask_with(&server, "POST /set?saturation=0.5", &foreign).0, 403);
     assert_eq!(post("/set?saturation=0.5", "Cookie: autochrome=00000000000000000000000000000000\r\n").0, 401);

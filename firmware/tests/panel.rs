@@ -479,6 +479,18 @@ fn what_others_change_is_pushed_at_once_but_ten_times_a_second_at_most() {
 }
 
 #[test]
+fn a_long_name_is_chosen_by_the_word_that_was_listed() {
+    let mut known = choices();
+    known.models[1].name = "a name with spaces, and longer than a word on a line".into();
+    let mut machine = Machine::new(settings(), known);
+    let listed = machine.ask("LIST").into_iter().find(|line| line.contains("key=model")).unwrap();
+    let word = listed.rsplit(',').next().unwrap().to_owned();
+    assert_eq!(word, "a-name-with-spaces--and-longer-t");
+    assert_eq!(machine.ask(&format!("SET model={word}")), [format!("ok model={word} rev=1")]);
+    assert_eq!(machine.taken, [Command::Model(1)]);
+}
+
+#[test]
 fn what_the_box_changed_itself_is_not_told_again() {
     let mut machine = Machine::new(settings(), choices());
     machine.observe(1, settings());

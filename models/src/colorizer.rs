@@ -1,5 +1,6 @@
 //! The network at run time: one lightness plane in, ab out, the recurrent state kept inside.
 
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -142,13 +143,11 @@ impl Colorizer {
     /// As [`load`](Self::load).
     pub fn load_as(path: &Path, runtime: Runtime) -> Result<Self, ModelError> {
         let read = |cause| ModelError::Read { path: path.to_owned(), cause };
-        let size = std::fs::metadata(path).map_err(read)?.len();
-        let name = path.display().to_string();
-        if size > contract::FILE_BYTES_MAX as u64 {
-            let cause = ContractError::Unreadable(format!("{size} bytes; at most {} are read", contract::FILE_BYTES_MAX));
-            return Err(ModelError::Refused { name, cause });
-        }
-        Self::from_bytes_as(&name, &std::fs::read(path).map_err(read)?, runtime)
+        let mut bytes = Vec::new();
+        // One more than is allowed, which the contract then refuses: what a pipe or a device holds shows only in reading.
+        let file = std::fs::File::open(path).map_err(read)?;
+        file.take(contract::FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(read)?;
+        Self::from_bytes_as(&path.display().to_string(), &bytes, runtime)
     }
 
     /// Loads a model from the bytes of its file; `name` is what errors call it.

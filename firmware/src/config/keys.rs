@@ -6,8 +6,10 @@
 use toml::Value;
 
 use crate::input::Source;
+use crate::input::camera::spec::format_of;
 use crate::model;
 use crate::output::Sink;
+use crate::panel::port::Port;
 use crate::settings::{Knob, KnobKind};
 
 /// The longest text that a key takes, in bytes.
@@ -53,6 +55,8 @@ pub enum Kind {
     Texts(usize),
     /// Pixel formats, by the four letters V4L2 calls them.
     Formats,
+    /// The path of a serial port.
+    Port,
     /// What `--input` takes.
     Input,
     /// What `--output` takes, as a list.
@@ -116,7 +120,7 @@ pub const KEYS: &[Key] = &[
     optional("presets.*.mix", Kind::Knob("mix"), "its mix"),
     optional("page.token-file", Kind::Text, "a file with the word that viewers need to change settings"),
     key("page.hosts", Kind::Texts(16), "[]", "names under which the page may be asked for, besides this machine's own"),
-    optional("panel.port", Kind::Text, "the serial port of the knob box, as in /dev/ttyACM0"),
+    optional("panel.port", Kind::Port, "the serial port of the knob box, as in /dev/ttyACM0"),
     key("panel.baud", Kind::Whole(300, 4_000_000), "115200", "the speed of that port"),
     optional("display.connector", Kind::Text, "the screen of the output `display:`, as in HDMI-A-1; unset: the first"),
     optional("display.mode", Kind::Size, "its mode, as in 1920x1080; unset: the one it prefers"),
@@ -203,6 +207,19 @@ pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
+/// A text as a name: what may not stand in one becomes `_`.
+pub fn as_name(text: &str) -> String {
+    let name: String =
+        text.chars().take(NAME_MAX).map(|letter| if is_name(letter.encode_utf8(&mut [0; 4])) { letter } else { '_' }).collect();
+    if name.is_empty() { "_".into() } else { name }
+}
+
+/// Whether the panel can be there; its rate is a key of its own.
+fn port(text: &str) -> Result<(), String> {
+    let port = Port::parse(text).map_err(|failure| failure.to_string())?;
+    if port.path == text { Ok(()) } else { Err(format!("{text:?} is not a path alone: the rate is panel.baud")) }
+}
+
 /// Reads a size as in `640x480`.
 pub fn size(text: &str) -> Option<(u32, u32)> {
     let (width, height) = text.split_once('x')?;
@@ -229,6 +246,7 @@ impl Kind {
             Self::Size => format!("WIDTHxHEIGHT, each from 1 to {SIDE_MAX}"),
             Self::Texts(most) => format!("a list of at most {most} texts"),
             Self::Formats => "a list of formats of four letters, as in \"GREY\" and \"YUYV\"".into(),
+            Self::Port => "the absolute path of a serial port".into(),
             Self::Input => "an input, as --input takes it".into(),
             Self::Outputs => "a list of outputs, each as --output takes it".into(),
         }
@@ -250,7 +268,7 @@ impl Kind {
     pub fn check(&self, value: Value) -> Result<Value, String> {
         let wrong = |value: &Value| format!("{} is not {}", shown(value), self.words());
         match (self, &value) {
-            (Self::Text | Self::Word | Self::OneOf(_) | Self::Size | Self::Input, Value::String(text)) => {
+            (Self::Text | Self::Word | Self::OneOf(_) | Self::Size | Self::Port | Self::Input, Value::String(text)) => {
                 if text.len() > TEXT_MAX || text.chars().any(char::is_control) {
                     return Err(format!("it takes at most {TEXT_MAX} bytes, none of them a control character"));
                 }
@@ -258,6 +276,7 @@ impl Kind {
                     Self::Word if !is_name(text) => Err(wrong(&value)),
                     Self::OneOf(words) if !words.contains(&text.as_str()) => Err(wrong(&value) + &nearest_word(words, text)),
                     Self::Size if size(text).is_none() => Err(wrong(&value)),
+                    Self::Port => port(text).map(|()| value),
                     Self::Input => Source::parse(text).map(|_| value.clone()).map_err(|failure| failure.to_string()),
                     _ => Ok(value),
                 }
@@ -288,9 +307,8 @@ impl Kind {
     }
 
     fn format(value: Value) -> Result<Value, String> {
-        let is_format =
-            value.as_str().is_some_and(|text| (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()));
-        if is_format { Ok(value) } else { Err(format!("{} is not a format of up to four letters, as in \"GREY\"", shown(&value))) }
+        let text = value.as_str().ok_or_else(|| format!("{} is not a format of up to four letters, as in \"GREY\"", shown(&value)))?;
+        format_of(text).map(|_| value.clone())
     }
 
     fn output(value: Value) -> Result<Value, String> {
@@ -308,7 +326,7 @@ impl Kind {
         };
         let plain = || Value::String(text.to_owned());
         match self {
-            Self::Text | Self::Word | Self::OneOf(_) | Self::Size | Self::Input if !text.starts_with(['"', '\'']) => plain(),
+            Self::Text | Self::Word | Self::OneOf(_) | Self::Size | Self::Port | Self::Input if !text.starts_with(['"', '\'']) => plain(),
             Self::Texts(_) | Self::Formats | Self::Outputs if !text.starts_with('[') => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
@@ -418,7 +436,17 @@ mod tests {
             Case(Kind::Texts(2), "[\"a\", \"b\", \"c\"]", Err("3 entries; it takes at most 2")),
             Case(Kind::Texts(2), "[1]", Err("1 is not text")),
             Case(Kind::Formats, "GREY,YUYV", Ok("[\"GREY\", \"YUYV\"]")),
-            Case(Kind::Formats, "[\"GRAY8\"]", Err("\"GRAY8\" is not a format of up to four letters, as in \"GREY\"")),
+            Case(Kind::Formats, "[\"GRAY8\"]", Err("format=GRAY8: not a format that is read")),
+            Case(Kind::Formats, "[\"BGR3\"]", Err("format=BGR3: not a format that is read")),
+            Case(Kind::Formats, "[4]", Err("4 is not a format of up to four letters")),
+            Case(Kind::Port, "/dev/ttyACM0", Ok("\"/dev/ttyACM0\"")),
+            Case(
+                Kind::Port,
+                "/dev/serial/by-path/pci-0000:00:14.0-usb-0:1:1.0",
+                Ok("\"/dev/serial/by-path/pci-0000:00:14.0-usb-0:1:1.0\""),
+            ),
+            Case(Kind::Port, "ttyACM0", Err("panel ttyACM0: a port is an absolute path")),
+            Case(Kind::Port, "/dev/ttyS1:9600", Err("\"/dev/ttyS1:9600\" is not a path alone: the rate is panel.baud")),
             Case(Kind::Input, "v4l2:auto", Ok("\"v4l2:auto\"")),
             Case(Kind::Outputs, "http://[::1]:80,null", Ok("[\"http://[::1]:80\", \"null\"]")),
             Case(Kind::Whole(0, 9), "1\nx = 2", Err("\"1\\nx = 2\" is not a whole number from 0 to 9")),

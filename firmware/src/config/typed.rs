@@ -196,7 +196,7 @@ impl Config {
     /// One word for the model of that file, that no other choice has.
     fn model_name(&self, file: Option<&Path>) -> String {
         let stem = file.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
-        let word: String = stem.unwrap_or_else(|| BUNDLED.into()).replace(|letter: char| !keys::is_name(&letter.to_string()), "_");
+        let word = keys::as_name(&stem.unwrap_or_else(|| BUNDLED.into()));
         if self.model.choices.contains_key(&word) { format!("{word}-start") } else { word }
     }
 
@@ -375,6 +375,7 @@ mod tests {
                 keys::Kind::Size => "640x480",
                 keys::Kind::OneOf(words) => words[0],
                 keys::Kind::Text | keys::Kind::Word => "word",
+                keys::Kind::Port => "/dev/ttyUSB0",
                 _ => "1",
             });
             let value = key.kind.check(key.kind.read(text)).unwrap();

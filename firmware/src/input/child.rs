@@ -25,8 +25,12 @@ const WAIT: Duration = Duration::from_millis(200);
 /// How long a program may be silent between two frames, and before the first: cameras take a while to start.
 const SILENCE: Duration = Duration::from_secs(3);
 const FIRST_FRAME: Duration = Duration::from_secs(10);
-/// After how long without a frame it is said that there is none; for a program that gives frames more rarely, after three of its periods.
+/// After how long without a frame it is said that there is none; for a program that gives frames more rarely after three of its periods, but no later than
+/// the outputs would say that the picture stands still.
 const SAID_AFTER: Duration = Duration::from_secs(1);
+const SAID_AFTER_MAX: Duration = Duration::from_secs(3);
+/// The longest period that is believed.
+const PERIOD_MAX: Duration = Duration::from_secs(600);
 /// How long a program has to give frames before the pauses between attempts are short again.
 const STEADY: Duration = Duration::from_secs(2);
 /// How much of a line that the program says on standard error is kept.
@@ -146,6 +150,8 @@ pub(super) struct ChildFeed {
     seen: bool,
     faults: Faults,
     range: LumaRange,
+    /// Frames a second as they were asked for, or as the stream says it; 0 where unknown.
+    rate: (u32, u32),
     silence: Duration,
     said_after: Duration,
     first_frame: Duration,
@@ -163,7 +169,8 @@ struct Running {
 }
 
 enum Message {
-    Frame(Plane<u8>, LumaRange),
+    /// The luma, what its codes mean, and the stream's rate.
+    Frame(Plane<u8>, LumaRange, (u32, u32)),
     /// Nothing more comes: why, if not because the program ended.
     End(Option<String>),
 }
@@ -213,7 +220,10 @@ fn read_frames(stdout: ChildStdout, output: Pixels, range: LumaRange, frames: &S
     let stream = BufReader::with_capacity(READ_BYTES, stdout);
     let ended = match output {
         Pixels::Y4m => read_y4m(stream, frames),
-        Pixels::Yuv420 { width, height, .. } => read_yuv420(stream, (width, height), range, frames, spares),
+        Pixels::Yuv420 { width, height, fps } => {
+            let send = |luma| frames.send(Message::Frame(luma, range, (fps, 1))).is_ok();
+            read_yuv420(stream, (width, height), send, spares)
+        }
     };
     // Whoever is not there to hear it killed the program.
     let _ = frames.send(Message::End(ended.err()));
@@ -221,20 +231,20 @@ fn read_frames(stdout: ChildStdout, output: Pixels, range: LumaRange, frames: &S
 
 fn read_y4m(stream: impl BufRead, frames: &Sender<Message>) -> std::result::Result<(), String> {
     let mut reader = y4m::Reader::new(stream).map_err(|error| error.to_string())?;
-    let range = reader.header().luma_range();
+    let (range, rate) = (reader.header().luma_range(), reader.header().rate);
     while let Some(luma) = reader.next_luma().map_err(|error| error.to_string())? {
-        if frames.send(Message::Frame(luma, range)).is_err() {
+        if frames.send(Message::Frame(luma, range, rate)).is_err() {
             break;
         }
     }
     Ok(())
 }
 
+/// `send` says whether anybody wants more.
 fn read_yuv420(
     mut stream: impl BufRead,
     (width, height): (usize, usize),
-    range: LumaRange,
-    frames: &Sender<Message>,
+    send: impl Fn(Plane<u8>) -> bool,
     spares: &Receiver<Plane<u8>>,
 ) -> std::result::Result<(), String> {
     let chroma_bytes = (2 * width.div_ceil(2) * height.div_ceil(2)) as u64;
@@ -256,7 +266,7 @@ fn read_yuv420(
             Ok(_) => return Err(format!("the stream ends in the middle of frame {number}")),
             Err(error) => return Err(error.to_string()),
         }
-        if frames.send(Message::Frame(luma, range)).is_err() {
+        if !send(luma) {
             break;
         }
     }
@@ -292,11 +302,7 @@ impl ChildFeed {
             let hint = if error.kind() == std::io::ErrorKind::NotFound { "; is it installed?" } else { "" };
             Failure::new(Exit::NoInput, format!("start {name}: {error}{hint}"))
         })?;
-        let period = match spec.output {
-            Pixels::Yuv420 { fps, .. } => Duration::from_secs(1) / fps,
-            Pixels::Y4m => Duration::ZERO,
-        };
-        Ok(Self {
+        let mut feed = Self {
             range: spec.range,
             spec,
             running: Some(running),
@@ -306,10 +312,25 @@ impl ChildFeed {
             interrupted: false,
             seen: false,
             faults: Faults::default(),
-            silence: SILENCE.max(6 * period),
-            said_after: SAID_AFTER.max(3 * period),
+            rate: (0, 0),
+            silence: SILENCE,
+            said_after: SAID_AFTER,
             first_frame: FIRST_FRAME,
-        })
+        };
+        if let Pixels::Yuv420 { fps, .. } = feed.spec.output {
+            feed.expect((fps, 1));
+        }
+        Ok(feed)
+    }
+
+    /// Frames come at this rate: a program that gives them rarely is not one that hangs.
+    fn expect(&mut self, rate: (u32, u32)) {
+        let (numerator, denominator) = rate;
+        let period = if numerator == 0 { 0.0 } else { f64::from(denominator) / f64::from(numerator) };
+        let period = Duration::from_secs_f64(period).min(PERIOD_MAX);
+        self.rate = rate;
+        self.silence = SILENCE.max(6 * period);
+        self.said_after = SAID_AFTER.max(3 * period).min(SAID_AFTER_MAX);
     }
 
     /// What luma codes mean now.
@@ -317,12 +338,9 @@ impl ChildFeed {
         self.range
     }
 
-    /// Frames a second, as they were asked for; 0 where unknown.
+    /// Frames a second, as they were asked for or as the stream says it; 0 where unknown.
     pub(super) fn rate(&self) -> (u32, u32) {
-        match self.spec.output {
-            Pixels::Y4m => (0, 0),
-            Pixels::Yuv420 { fps, .. } => (fps, 1),
-        }
+        self.rate
     }
 
     /// What went wrong so far.
@@ -337,7 +355,7 @@ impl ChildFeed {
             return self.nothing();
         };
         match running.frames.recv_timeout(WAIT) {
-            Ok(Message::Frame(frame, range)) => {
+            Ok(Message::Frame(frame, range, rate)) => {
                 let now = Instant::now();
                 running.frame_at = Some(now);
                 let before = std::mem::replace(luma, frame);
@@ -346,6 +364,9 @@ impl ChildFeed {
                     self.backoff = Backoff::default();
                 }
                 self.range = range;
+                if rate != self.rate {
+                    self.expect(rate);
+                }
                 if self.absence.take().is_some() {
                     say(&format!("there is a picture again from {}", self.spec.name()));
                 }
@@ -465,10 +486,12 @@ mod tests {
 
     #[test]
     fn yuv4mpeg2_of_a_program_is_read_with_its_range() {
-        let mut feed = shell("printf 'YUV4MPEG2 W2 H2 Cmono XCOLORRANGE=FULL\\nFRAME\\nabcdFRAME\\nef'", Pixels::Y4m);
+        let mut feed = shell("printf 'YUV4MPEG2 W2 H2 F1:5 Cmono XCOLORRANGE=FULL\\nFRAME\\nabcdFRAME\\nef'", Pixels::Y4m);
         let mut luma = Plane::default();
         assert_eq!(until_frame(&mut feed, &mut luma), (false, vec![]));
-        assert_eq!((luma.data.as_slice(), feed.range()), (b"abcd".as_slice(), LumaRange::Full));
+        assert_eq!((luma.data.as_slice(), feed.range(), feed.rate()), (b"abcd".as_slice(), LumaRange::Full, (1, 5)));
+        // A frame every five seconds is no silence.
+        assert_eq!((feed.silence, feed.said_after), (Duration::from_secs(30), SAID_AFTER_MAX));
         let (anew, said) = until_frame(&mut feed, &mut luma);
         assert!(anew && said == ["sh ended (the stream ends in the middle of frame 2), restarting"], "{said:?}");
     }

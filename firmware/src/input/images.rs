@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use autochrome_model::Plane;
@@ -49,11 +50,12 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 pub fn read_luma(path: &Path) -> Result<Plane<u8>> {
     let name = path.display();
     let attempt = || format!("read {name}");
-    let size = fs::metadata(path).or_fail(Exit::NoInput, attempt)?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(Failure::new(Exit::BadData, format!("{name}: {size} bytes; at most {FILE_BYTES_MAX} are read")));
+    let mut bytes = Vec::new();
+    // What a pipe or a device holds shows only in reading.
+    let read = fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    if read.or_fail(Exit::NoInput, attempt)? as u64 > FILE_BYTES_MAX {
+        return Err(Failure::new(Exit::BadData, format!("{name}: more than {FILE_BYTES_MAX} bytes, which are not read")));
     }
-    let bytes = fs::read(path).or_fail(Exit::NoInput, attempt)?;
     let luma = match image::guess_format(&bytes) {
         Ok(ImageFormat::Jpeg) => upright_jpeg(&bytes),
         Ok(ImageFormat::Png) => png(&bytes).map_err(|error| error.to_string()),

@@ -47,6 +47,9 @@ impl<R: Read> MjpegFile<R> {
         let frame = self.frames + 1;
         let name = self.path.display().to_string();
         let damaged = |why: String| Failure::new(Exit::BadData, format!("{name}: frame {frame}: {why}"));
+        if !self.skip_padding(&name)? {
+            return Ok(None);
+        }
         let mut walk = Walk::default();
         let end = loop {
             if let Some(end) = walk.advance(&self.waiting).map_err(damaged)? {
@@ -55,20 +58,34 @@ impl<R: Read> MjpegFile<R> {
             if self.waiting.len() > FRAME_BYTES_MAX {
                 return Err(damaged(format!("it is larger than {FRAME_BYTES_MAX} bytes")));
             }
-            let read = (&mut self.stream).take(PIECE_BYTES).read_to_end(&mut self.waiting);
-            if read.or_fail(Exit::Broken, || format!("read {name}"))? == 0 {
-                // Recorders pad the last block of a file.
-                if self.waiting.iter().all(|&byte| byte == 0) {
-                    return Ok(None);
-                }
+            if !self.read_on(&name)? {
                 return Err(Failure::new(Exit::Broken, format!("{name}: the file ends in the middle of frame {frame}")));
             }
         };
         let decoded = decode_luma(&self.waiting[..end]).map_err(damaged)?;
-        let padding = self.waiting[end..].iter().take_while(|&&byte| byte == 0).count();
-        self.waiting.drain(..end + padding);
+        self.waiting.drain(..end);
         self.frames = frame;
         Ok(Some(decoded.luma))
+    }
+
+    /// Drops the zeros in front of a frame: cameras pad their frames, and recorders the last block of a file. Returns whether anything else comes.
+    fn skip_padding(&mut self, name: &str) -> Result<bool> {
+        loop {
+            let padding = self.waiting.iter().take_while(|&&byte| byte == 0).count();
+            self.waiting.drain(..padding);
+            if !self.waiting.is_empty() {
+                return Ok(true);
+            }
+            if !self.read_on(name)? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Reads another piece; returns whether there was one.
+    fn read_on(&mut self, name: &str) -> Result<bool> {
+        let read = (&mut self.stream).take(PIECE_BYTES).read_to_end(&mut self.waiting);
+        Ok(read.or_fail(Exit::Broken, || format!("read {name}"))? > 0)
     }
 }
 
@@ -99,6 +116,14 @@ mod tests {
         let (greys, failure) = read(&[jpeg(40), vec![0; 5], jpeg(90), jpeg(200), vec![0; 100]].concat());
         assert!(failure.is_none());
         assert!(greys.iter().zip([40, 90, 200]).all(|(&found, expected)| found.abs_diff(expected) <= 2), "{greys:?}");
+    }
+
+    #[test]
+    fn padding_may_be_longer_than_what_is_read_at_once() {
+        let padding = vec![0; 3 * PIECE_BYTES as usize];
+        let (greys, failure) = read(&[padding.clone(), jpeg(40), padding.clone(), jpeg(90), padding].concat());
+        assert!(failure.is_none(), "{failure:?}");
+        assert!(greys.len() == 2 && greys[1].abs_diff(90) <= 2, "{greys:?}");
     }
 
     #[test]

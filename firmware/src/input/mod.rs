@@ -83,6 +83,8 @@ pub struct Origin {
     pub faults: Faults,
     /// How long the source had been running; what depends on time goes by this clock, so that a recording can be played at any pace.
     pub at: Duration,
+    /// Frames a second as numerator and denominator, as the source says it; 0 where it does not.
+    pub rate: (u32, u32),
 }
 
 /// What a source could not use, counted since the run began. None of it was shown, and none of it reached the model.
@@ -210,15 +212,15 @@ impl Feed {
     /// # Errors
     /// [`Exit::NoInput`] if it is not there, [`Exit::BadData`] if it begins wrong.
     pub fn open(source: &Source) -> Result<Self> {
-        let full = |kind| Self { kind, range: LumaRange::Full, range_is_set: false, rate: (photos::RATE as u32, 1), header: None };
+        let full = |kind| Self { kind, range: LumaRange::Full, range_is_set: false, rate: (0, 0), header: None };
         Ok(match source {
             Source::Camera(spec) => {
                 let camera = camera::Camera::open(spec.clone())?;
-                Self { range: camera.range(), rate: known_rate(camera.rate()), ..full(Kind::Camera(Box::new(camera))) }
+                Self { range: camera.range(), rate: camera.rate(), ..full(Kind::Camera(Box::new(camera))) }
             }
             Source::Child(spec) => {
                 let child = child::ChildFeed::open(spec.clone())?;
-                Self { range: child.range(), rate: known_rate(child.rate()), ..full(Kind::Child(Box::new(child))) }
+                Self { range: child.range(), rate: child.rate(), ..full(Kind::Child(Box::new(child))) }
             }
             Source::Folder(path) => full(Kind::Folder(images::list(path)?.into())),
             Source::Mjpeg(path) => full(Kind::Mjpeg(mjpeg::MjpegFile::open(path)?)),
@@ -252,7 +254,7 @@ impl Feed {
         (self.range, self.range_is_set) = (range, true);
     }
 
-    /// Frames a second, as a numerator and a denominator; 0 where unknown.
+    /// Frames a second as the source says it, as a numerator and a denominator; 0 where it does not, or has not yet.
     pub fn rate(&self) -> (u32, u32) {
         self.rate
     }
@@ -287,11 +289,13 @@ impl Feed {
                 let next = camera.next(luma);
                 // It may have come back as another camera.
                 self.range = if self.range_is_set { self.range } else { camera.range() };
+                self.rate = camera.rate();
                 return Ok(next);
             }
             Kind::Child(child) => {
                 let next = child.next(luma);
                 self.range = if self.range_is_set { self.range } else { child.range() };
+                self.rate = child.rate();
                 return Ok(next);
             }
             Kind::Recording(recording) => {
@@ -326,7 +330,7 @@ impl Feed {
 pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> Result<()> {
     let begun = Instant::now();
     let rate = feed.rate();
-    let mut first_at = None;
+    let mut replay = ReplayClock::new(begun);
     let mut due = begun;
     let mut luma = outlet.blank();
     loop {
@@ -341,7 +345,7 @@ pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> 
                 // In whole microseconds, as a recording keeps it. What is read as fast as it can be read has its own clock.
                 let at = if outlet.is_live() { begun.elapsed() } else { time_of(outlet.sent(), rate) };
                 let at = Duration::from_micros(at.as_micros() as u64);
-                let origin = Origin { range: feed.range(), anew, faults: feed.faults(), at };
+                let origin = Origin { range: feed.range(), anew, faults: feed.faults(), at, rate: feed.rate() };
                 if outlet.send(luma, origin, Vec::new()).is_break() {
                     return Ok(());
                 }
@@ -349,8 +353,7 @@ pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> 
             }
             Next::Replayed { origin, set } => {
                 if period.is_some() {
-                    let at = origin.at.saturating_sub(*first_at.get_or_insert(origin.at));
-                    std::thread::sleep((begun + at).saturating_duration_since(Instant::now()).min(REPLAY_PAUSE_MAX));
+                    std::thread::sleep(replay.pause(origin.at, Instant::now()));
                 }
                 if outlet.send(luma, origin, set).is_break() {
                     return Ok(());
@@ -366,14 +369,36 @@ pub fn capture(mut feed: Feed, period: Option<Duration>, mut outlet: Outlet) -> 
     }
 }
 
-/// The rate of a source that says it, or else the one that is assumed of all.
-fn known_rate(rate: (u32, u32)) -> (u32, u32) {
+/// The clock by which a recording is watched: its own, but for gaps of more than [`REPLAY_PAUSE_MAX`], which are cut short once and for all.
+struct ReplayClock {
+    begun: Instant,
+    first_at: Option<Duration>,
+    left_out: Duration,
+}
+
+impl ReplayClock {
+    fn new(begun: Instant) -> Self {
+        Self { begun, first_at: None, left_out: Duration::ZERO }
+    }
+
+    /// How long to wait before a frame that the source had `at` that time.
+    fn pause(&mut self, at: Duration, now: Instant) -> Duration {
+        let since_first = at.saturating_sub(*self.first_at.get_or_insert(at));
+        let pause = (self.begun + since_first.saturating_sub(self.left_out)).saturating_duration_since(now);
+        let waited = pause.min(REPLAY_PAUSE_MAX);
+        self.left_out += pause - waited;
+        waited
+    }
+}
+
+/// A rate that a source says, or else the one that is assumed of all, 25 frames/s.
+pub(crate) fn known_rate(rate: (u32, u32)) -> (u32, u32) {
     if rate.0 == 0 || rate.1 == 0 { (photos::RATE as u32, 1) } else { rate }
 }
 
 /// When a frame of a feed of this rate is due, 25 frames/s where it is unknown.
-fn time_of(number: u64, (numerator, denominator): (u32, u32)) -> Duration {
-    let (numerator, denominator) = if numerator == 0 || denominator == 0 { (25, 1) } else { (numerator, denominator) };
+pub(crate) fn time_of(number: u64, rate: (u32, u32)) -> Duration {
+    let (numerator, denominator) = known_rate(rate);
     Duration::from_secs_f64(number as f64 * f64::from(denominator) / f64::from(numerator))
 }
 
@@ -389,6 +414,24 @@ fn open_buffered(path: &Path) -> Result<BufReader<File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gap_in_a_recording_is_waited_for_once() {
+        let begun = Instant::now();
+        let mut clock = ReplayClock::new(begun);
+        let hour = Duration::from_secs(3600);
+        let frame = Duration::from_millis(40);
+        // Two frames, an hour without a camera, two more; the recording's clock does not begin at zero.
+        let mut now = begun;
+        let mut pauses = Vec::new();
+        for at in [frame, 2 * frame, hour, hour + frame] {
+            pauses.push(clock.pause(at, now));
+            now += pauses[pauses.len() - 1];
+        }
+        assert_eq!(pauses, [Duration::ZERO, frame, REPLAY_PAUSE_MAX, frame]);
+        // Who is late is not made to wait.
+        assert_eq!(clock.pause(hour + 2 * frame, now + hour), Duration::ZERO);
+    }
 
     #[test]
     fn inputs_are_named_as_documented() {

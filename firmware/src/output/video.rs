@@ -59,6 +59,9 @@ impl Video {
                 if header.luma_range() != colored.range {
                     header.range = Some(colored.range);
                 }
+                if colored.rate.0 > 0 && colored.rate.1 > 0 {
+                    header.rate = colored.rate;
+                }
                 Writer::new(stream, header)
             }
             Stream::Begun(writer) => writer,
@@ -106,6 +109,21 @@ mod tests {
         let plane = Plane::filled(width, 2, 128);
         let picture = Picture { luma: plane.clone(), cb: plane.clone(), cr: plane };
         Colored { picture, ..Colored::blank() }
+    }
+
+    #[test]
+    fn the_sources_own_rate_stands_in_the_header() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let begins = |rate, expected: &str| {
+            let mut video = Video::create(file.path(), Header::new(0, 0, (25, 1), LumaRange::Full)).unwrap();
+            assert!(video.show(&Colored { rate, ..picture(2) }).unwrap().is_continue());
+            drop(video);
+            let written = std::fs::read(file.path()).unwrap();
+            let line = String::from_utf8_lossy(written.split(|&byte| byte == b'\n').next().unwrap()).into_owned();
+            assert!(line.contains(expected), "{line}");
+        };
+        begins((30_000, 1001), " F30000:1001 ");
+        begins((0, 0), " F25:1 ");
     }
 
     fn video(stream: impl Write + Send + 'static) -> Video {

@@ -481,7 +481,10 @@ impl Protocol {
                 return Err(Refusal::of_key(Number::NotNow, key, " the model has none"));
             }
             let sum = if line.verb == "ADD" { Some(sum(key, now, value)?) } else { None };
-            let command = self.standing.choices().command(key, sum.as_deref().unwrap_or(value));
+            let value = sum.as_deref().unwrap_or(value);
+            // A name stands on a line as one word, which may be shorter.
+            let named = choice_names(knob, self.standing.choices()).find(|&name| name == value || word(name) == value);
+            let command = self.standing.choices().command(key, named.unwrap_or(value));
             commands.push(command.map_err(|error| self.refusal(knob, &error))?);
             knobs.push(at);
         }

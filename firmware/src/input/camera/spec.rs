@@ -195,7 +195,8 @@ impl CameraSpec {
     }
 }
 
-fn format_of(name: &str) -> Result<[u8; 4], String> {
+/// The format of that name, of those that are read.
+pub(crate) fn format_of(name: &str) -> Result<[u8; 4], String> {
     let wanted = match name.to_ascii_uppercase().as_str() {
         "MJPEG" | "JPEG" => "MJPG".to_owned(),
         "I420" => "YU12".to_owned(),

@@ -10,7 +10,7 @@ use super::guard::Standing;
 use super::http::{Answer, Method, Request, Status};
 use super::metrics;
 use super::server::House;
-use crate::settings::Choices;
+use crate::settings::{Choices, Command};
 use crate::statistics::Snapshot;
 use crate::status::Heat;
 
@@ -69,10 +69,14 @@ pub(super) fn answer(house: &House, request: &Request, from: IpAddr) -> Answer {
             Ok(()) => set(house, &request.query),
             Err(refused) => refused,
         },
+        (Method::Post, "/reset") => match house.guard.allow_change(request, from, Instant::now()) {
+            Ok(()) => send(house, &[Command::Reset]),
+            Err(refused) => refused,
+        },
         (Method::Post, "/sign-in") => house.guard.sign_in(request, from, Instant::now()),
         (Method::Post, "/sign-out") => house.guard.sign_out(request),
         // A stream has a head of its own, and no end whose length could be told.
-        (_, "/set" | "/sign-in" | "/sign-out") => not_this_way("POST"),
+        (_, "/set" | "/reset" | "/sign-in" | "/sign-out") => not_this_way("POST"),
         (_, "/stream.mjpg" | "/stream-grey.mjpg") => not_this_way("GET"),
         (_, "/" | "/state" | "/snapshot.jpg" | "/healthz" | "/metrics") => not_this_way("GET, HEAD"),
         _ => Answer::text(Status::NotFound, "there is no such page"),
@@ -119,7 +123,11 @@ fn set(house: &House, query: &str) -> Answer {
         Ok(commands) => commands,
         Err(why) => return Answer::text(Status::BadRequest, why),
     };
-    match house.remote.send_all(&commands) {
+    send(house, &commands)
+}
+
+fn send(house: &House, commands: &[Command]) -> Answer {
+    match house.remote.send_all(commands) {
         Ok(()) => Answer::text(Status::Ok, "ok"),
         Err(why) => Answer::text(Status::Unavailable, why),
     }
