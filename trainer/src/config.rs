@@ -63,7 +63,7 @@ pub struct RunConfig {
     pub average_decay: f32,
     /// What the network's output means.
     pub output: OutputKind,
-    /// The ab bins: `seventeen`, `zhang-313` or `seed004-105`.
+    /// The ab bins: `seventeen`, `zhang-313` or `seed004-105` (the 105 bins of project 004, docs/workshop.md).
     pub bins: String,
     /// The temperature that evaluation and export use.
     pub temperature: f32,

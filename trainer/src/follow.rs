@@ -150,15 +150,19 @@ impl Run {
         Duration::try_from_secs_f64(steps as f64 / self.steps_per_s()?).ok()
     }
 
-    /// Whether the newest evaluations brought nothing for as long as the configuration bears.
-    fn is_out_of_patience(&self) -> bool {
-        let Some(losses) = self.series.get(EVALUATION) else { return false };
+    /// Which of the evaluations is the best so far, as the run itself takes note of it.
+    fn best(&self) -> Position {
         let mut position = Position::default();
-        for (step, loss) in losses {
+        for (step, loss) in self.series.get(EVALUATION).into_iter().flatten() {
             position.step = *step as u64;
             position.takes(*loss as f32, self.config.last_phase());
         }
-        self.config.patience > 0 && position.evaluations_since_best >= self.config.patience
+        position
+    }
+
+    /// Whether the newest evaluations brought nothing for as long as the configuration bears.
+    fn is_out_of_patience(&self) -> bool {
+        self.config.patience > 0 && self.best().evaluations_since_best >= self.config.patience
     }
 
     /// Whether a process is at it.
@@ -212,9 +216,11 @@ impl Run {
         let left = self.left().filter(|left| !left.is_zero()).map_or_else(String::new, |left| format!(", {} left", span(left)));
         let number = |name: &str| self.steps.get(name).and_then(Value::as_f64);
         let waited = number("waited_share").map_or_else(String::new, |share| format!(", waited for data {:.1} %", 100.0 * share));
+        let beside = number("beside_share").filter(|share| *share > 0.0);
+        let beside = beside.map_or_else(String::new, |share| format!(", evaluations and checkpoints {:.1} %", 100.0 * share));
         let rate = number("learning_rate").map_or_else(String::new, |rate| format!(", learning rate {rate:.2e}"));
         let norm = number("gradient_norm").map_or_else(String::new, |norm| format!(", gradient norm {norm:.3}"));
-        format!("{frames:.1} frames/s, {steps:.2} steps/s{left}{waited}{rate}{norm}")
+        format!("{frames:.1} frames/s, {steps:.2} steps/s{left}{waited}{beside}{rate}{norm}")
     }
 
     /// The newest losses.
@@ -228,8 +234,9 @@ impl Run {
     pub fn evaluation_now(&self) -> Option<String> {
         let number = |name: &str| self.evaluation.get(name).and_then(Value::as_f64);
         let mut text = format!("evaluated at step {}: validation loss {:.5}", number("step")?, number(EVALUATION)?);
-        if let Some(best) = self.series.get(EVALUATION).map(|losses| losses.iter().map(|(_, loss)| *loss).fold(f64::MAX, f64::min)) {
-            text += &format!(" (best {best:.5})");
+        let best = self.best();
+        if let Some(loss) = best.best_validation_loss {
+            text += &format!(" (best {loss:.5} at step {})", best.best_step);
         }
         if let (Some(gain), Some(share)) = (number("gain_db"), number("colorfulness_share")) {
             text += &format!("; {gain:+.2} dB above grey, colorfulness {:.0} % of the truth's", 100.0 * share);
@@ -292,7 +299,7 @@ mod tests {
         assert_eq!((run.steps_per_s(), run.left()), (Some(4.0), Some(Duration::from_secs(15))));
         let said = run.summary();
         assert!(said.starts_with("small: step 40 of 100 (40.0 %), stopped: no process trains it"), "{said}");
-        assert!(said.contains("evaluated at step 40: validation loss 3.00000 (best 3.00000); +0.50 dB above grey"), "{said}");
+        assert!(said.contains("evaluated at step 40: validation loss 3.00000 (best 3.00000 at step 40); +0.50 dB above grey"), "{said}");
         let claim = claim::Claim::take(&path).unwrap();
         assert_eq!(run.doing(), Doing::Training);
         drop(claim);

@@ -15,9 +15,13 @@ struct Arguments {
     verb: cli::Verb,
 }
 
+/// What the process ends with where a signal stopped a training before its end (EX_TEMPFAIL of sysexits.h): a script can tell it from one that is done.
+const UNFINISHED: u8 = 75;
+
 fn main() -> ExitCode {
     match Arguments::parse().verb.run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<cli::Unfinished>() => ExitCode::from(UNFINISHED),
         Err(error) => {
             eprintln!("autochrome-trainer: {error:#}");
             ExitCode::FAILURE

@@ -25,8 +25,18 @@ const CALIBRATION_CHUNKS: u64 = 6;
 /// Validation pictures an evaluation in the middle of a run measures.
 const PICTURES: usize = 120;
 /// What a line of `metrics.jsonl` has besides losses.
-pub(crate) const NO_LOSSES: [&str; 9] =
-    ["step", "gradient_norm", "learning_rate", "frames_per_s", "processor_s", "waited_share", "memory_mb", "gain_db", "colorfulness_share"];
+pub(crate) const NO_LOSSES: [&str; 10] = [
+    "step",
+    "gradient_norm",
+    "learning_rate",
+    "frames_per_s",
+    "processor_s",
+    "waited_share",
+    "beside_share",
+    "memory_mb",
+    "gain_db",
+    "colorfulness_share",
+];
 /// Rows of a sample grid.
 const GRID_ROWS: usize = 16;
 

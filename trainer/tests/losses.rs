@@ -160,7 +160,7 @@ fn lines(run: &Path) -> Vec<Value> {
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|line| line.get("loss").is_some());
     lines
         .map(|mut line| {
-            line.as_object_mut().unwrap().retain(|key, _| !key.ends_with("_s") && key != "waited_share" && key != "memory_mb");
+            line.as_object_mut().unwrap().retain(|key, _| !key.ends_with("_s") && !key.ends_with("_share") && key != "memory_mb");
             line
         })
         .collect()

@@ -4,9 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use autochrome_trainer::experiments::{Budget, Contest, Start, compare};
+use autochrome_trainer::train::Ended;
 
 use super::device::DeviceChoice;
 use super::train::stop_on_signals;
+use super::unfinished_if;
 use crate::terminal::Terminal;
 
 /// Trains many configurations within the same budget and compares them in one table.
@@ -51,6 +53,7 @@ impl Compare {
         let limit = limit.map_or(usize::MAX, NonZeroUsize::get);
         let start = Start { encoder_weights, one_worker: device.is_gpu() };
         let contest = Contest { configs, pack: data, runs, budget, start, limit, show, page: out };
-        compare(&contest, &device.open()?, &*stop_on_signals()?, &mut Terminal::new())
+        let ended = compare(&contest, &device.open()?, &*stop_on_signals()?, &mut Terminal::new())?;
+        unfinished_if(ended == Ended::Stopped)
     }
 }

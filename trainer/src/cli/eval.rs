@@ -139,14 +139,13 @@ impl Eval {
     /// A row for each model file, and two for each run: as a float and as an int8 file.
     fn subjects(&self) -> anyhow::Result<Vec<Subject>> {
         let mut subjects = Vec::new();
-        for path in &self.models {
+        for (path, name) in self.models.iter().zip(evaluate::names_of(&self.models)) {
             if !path.is_dir() {
-                subjects.push(Subject::File(path.clone()));
+                subjects.push(Subject::File(name, path.clone()));
                 continue;
             }
             let what = || format!("evaluate the run {}", path.display());
             let (float, int8) = export::files_of_run(path).with_context(what)?;
-            let name = evaluate::name_of_run(path);
             subjects.push(Subject::Model(name.clone(), Kind::Network, Box::new(float)));
             match int8 {
                 Ok(int8) => subjects.push(Subject::Model(format!("{name}-int8"), Kind::Int8, Box::new(int8))),
@@ -186,14 +185,14 @@ impl Eval {
 
 /// What is measured.
 enum Subject {
-    File(PathBuf),
+    File(String, PathBuf),
     Model(String, Kind, Box<ModelProto>),
 }
 
 impl Subject {
     fn contestant(&self) -> anyhow::Result<Contestant> {
         match self {
-            Self::File(file) => Contestant::from_file(file),
+            Self::File(name, file) => Contestant::from_file(name, file),
             Self::Model(name, kind, model) => Contestant::from_model(name, *kind, model),
         }
     }

@@ -6,6 +6,7 @@ use autochrome_trainer::experiments::{self, Budget, Setting, Start};
 
 use super::device::DeviceChoice;
 use super::train::stop_on_signals;
+use super::unfinished_if;
 use crate::terminal;
 
 /// Makes the runs of an experiment and draws the figure that compares them.
@@ -44,6 +45,6 @@ impl Experiment {
         let setting = Setting { pack: data, out, budget, show, start };
         let page = experiments::run(&file, &setting, &device.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())?;
         page.iter().for_each(|page| println!("{}", page.display()));
-        Ok(())
+        unfinished_if(page.is_none())
     }
 }

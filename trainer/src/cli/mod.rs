@@ -19,6 +19,22 @@ mod watch;
 
 use clap::Subcommand;
 
+/// The error of what was stopped by a signal before its end, and goes on with the same command or `resume`. What became of it was said.
+#[derive(Debug)]
+pub(crate) struct Unfinished;
+
+impl std::error::Error for Unfinished {}
+
+impl std::fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("stopped before the end")
+    }
+}
+
+fn unfinished_if(stopped: bool) -> anyhow::Result<()> {
+    if stopped { Err(Unfinished.into()) } else { Ok(()) }
+}
+
 /// What the program can be asked to do.
 #[derive(Subcommand)]
 pub(crate) enum Verb {

@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, ensure};
 use autochrome_trainer::config::{RunConfig, SizeConfig};
-use autochrome_trainer::train;
+use autochrome_trainer::train::{self, Ended};
 
 use super::device::Devices;
+use super::unfinished_if;
 use crate::terminal;
 
 /// What the command line changes in a configuration.
@@ -75,7 +76,8 @@ impl Train {
         let mut config = changes.read(&config)?;
         devices.fit(&mut config);
         let mut watcher = terminal::Terminal::new();
-        train::start(&run, &config, &data, &devices.open()?, &*stop_on_signals()?, &mut watcher)
+        let ended = train::start(&run, &config, &data, &devices.open()?, &*stop_on_signals()?, &mut watcher)?;
+        unfinished_if(ended == Ended::Stopped)
     }
 }
 
@@ -94,7 +96,8 @@ pub(crate) struct Resume {
 impl Resume {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self { run, data, devices } = self;
-        train::resume(&run, data.as_deref(), &devices.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())
+        let ended = train::resume(&run, data.as_deref(), &devices.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())?;
+        unfinished_if(ended == Ended::Stopped)
     }
 }
 

@@ -27,23 +27,23 @@ pub enum Order {
 pub struct LaneConfig {
     /// Everything random follows from it.
     pub seed: u64,
-    /// `B`, parallel feeds.
+    /// Parallel feeds: a step sees a chunk of each.
     pub lanes: usize,
-    /// `T`, frames of a chunk: as many as the net is unrolled over.
+    /// Frames of a chunk: as many as the net is unrolled over.
     pub chunk_frames: usize,
-    /// `K`, chunks of an item.
+    /// Chunks of an item.
     pub chunks_per_item: usize,
-    /// `W`, pixels fed to the net.
+    /// Width of what the net is fed, pixels.
     pub width: usize,
-    /// `H`, pixels fed to the net.
+    /// Height of what the net is fed, pixels.
     pub height: usize,
-    /// `W / w` and `H / h`: the net's color output is smaller by this.
+    /// The net's color output is smaller by this, in width and in height.
     pub output_stride: usize,
     /// Order of the items.
     pub order: Order,
     /// Items that are real clips. Without clips (or stills) in the split all items are of the other kind.
     pub clip_share: f32,
-    /// Relative weight of an item by its source or its tag (see [`Item`]); an item that both name has the product, others have 1.
+    /// Relative weight of an item by its source or its tag (the packed folder's name; a class or the file's name up to the first `_`); an item that both name has the product, others have 1.
     pub source_weights: BTreeMap<String, f32>,
     /// The grey camera.
     pub degrade: DegradeConfig,
@@ -55,7 +55,7 @@ pub struct LaneConfig {
     pub cut_share: f32,
     /// Items with a cut where it is not, as when the device misses one.
     pub missed_cut_share: f32,
-    /// Whether chunks say how the picture moved from frame to frame; see [`Flow`](super::flow::Flow).
+    /// Whether chunks say how the picture moved from frame to frame, which `[loss.warp]` needs.
     pub flow: bool,
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::claim::Claim;
-use super::import::{Content, Frames, Framing, Job, Video, is_grey, jobs_of, mean_chroma, read_clip_folder};
+use super::import::{ClipPictures, Content, Frames, Framing, Job, Video, is_grey, jobs_of, mean_chroma};
 pub use super::import::{InputKind, PackInput};
 use super::part::{InputItems, Part, PartOf};
 use super::shard::{ItemKind, MANIFEST_NAME, PART_NAME, SHARD_BYTES, hex};
@@ -160,10 +160,9 @@ pub fn pack(config: &PackConfig, progress: &mut dyn FnMut(usize, usize)) -> Resu
     progress(done, total);
     for of_input in jobs.chunk_by(|(_, a), (_, b)| a.input == b.input) {
         let input = of_input[0].1.input;
-        // A batch is decoded in parallel and written in order; clips are a hundred times larger than stills.
+        // A batch of stills is decoded in parallel and written in order; a clip is decoded while it is written.
         let batch = match config.inputs[input].kind {
-            InputKind::Clips => 8,
-            InputKind::Video => 1,
+            InputKind::Clips | InputKind::Video => 1,
             _ => 256,
         };
         for batch in of_input.chunks(batch) {
@@ -209,6 +208,9 @@ fn plan_of(config: &PackConfig, jobs: &[Job]) -> String {
     hex(&digest.finalize())
 }
 
+/// What is said of a clip or a film that breaks off, before the reason.
+const AS_FAR: &str = "its frames are packed as far as they came";
+
 /// A pack in progress.
 struct Packing<'a> {
     config: &'a PackConfig,
@@ -221,8 +223,8 @@ struct Packing<'a> {
 /// What became of a job.
 enum Decoded {
     Still(Result<Frames>),
-    Clip(Result<Frames>),
-    /// Decoded piece by piece while it is written: it may be hours long.
+    /// Decoded piece by piece while they are written: they may be hours long.
+    Clip,
     Film,
 }
 
@@ -231,16 +233,16 @@ impl Packing<'_> {
         let short_side = self.config.short_side;
         let decode = |(_, job): &(usize, Job)| match &job.content {
             Content::Picture(_) | Content::Record { .. } => Decoded::Still(job.content.read_still(short_side)),
-            Content::ClipFolder(folder) => Decoded::Clip(read_clip_folder(folder, short_side)),
+            Content::ClipFolder(_) => Decoded::Clip,
             Content::Video(_) => Decoded::Film,
         };
         let decoded: Vec<Decoded> = batch.par_iter().map(decode).collect();
         for ((number, job), decoded) in batch.iter().zip(decoded) {
             match decoded {
                 Decoded::Still(Ok(picture)) => self.add_still(*number, job, &picture)?,
-                Decoded::Clip(Ok(clip)) => self.add_clip(*number, job, clip)?,
+                Decoded::Clip => self.add_clip(*number, job)?,
                 Decoded::Film => self.add_video(*number, job)?,
-                Decoded::Still(Err(error)) | Decoded::Clip(Err(error)) => self.skip(job, &error),
+                Decoded::Still(Err(error)) => self.skip(job, &error),
             }
         }
         Ok(())
@@ -270,10 +272,28 @@ impl Packing<'_> {
         Ok(())
     }
 
-    fn add_clip(&mut self, number: usize, job: &Job, clip: Frames) -> Result<()> {
-        let Frames { width, height, ref rgb } = clip;
-        for (part, rgb) in rgb.chunks(self.config.max_clip_frames * clip.frame_bytes()).enumerate() {
-            self.add_piece(number, job, part, &Frames { width, height, rgb: rgb.to_vec() })?;
+    fn add_clip(&mut self, number: usize, job: &Job) -> Result<()> {
+        let mut pictures = match ClipPictures::open(job.content.path(), self.config.short_side) {
+            Ok(pictures) => pictures,
+            Err(error) => {
+                self.skip(job, &error);
+                return Ok(());
+            }
+        };
+        for piece in 0.. {
+            let (frames, error) = pictures.read(self.config.max_clip_frames);
+            let came = piece > 0 || !frames.rgb.is_empty();
+            let ends = frames.rgb.is_empty() || error.is_some();
+            if !frames.rgb.is_empty() {
+                self.add_piece(number, job, piece, &frames)?;
+            }
+            // As a film that breaks off.
+            if let Some(error) = error {
+                self.skip(job, &if came { error.context(AS_FAR) } else { error });
+            }
+            if ends {
+                break;
+            }
         }
         Ok(())
     }
@@ -312,7 +332,7 @@ impl Packing<'_> {
         }
         // A film that breaks off or is damaged keeps what came, but is named.
         if let Err(error) = video.close() {
-            self.skip(job, &if piece > 0 { error.context("its frames are packed as far as they came") } else { error });
+            self.skip(job, &if piece > 0 { error.context(AS_FAR) } else { error });
         } else if piece == 0 {
             self.skip(job, &anyhow!("the video has no frames"));
         }

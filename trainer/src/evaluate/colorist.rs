@@ -1,6 +1,6 @@
 //! Whoever gives grey frames color.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -129,10 +129,9 @@ impl Contestant {
     ///
     /// # Errors
     /// If the file is no model.
-    pub fn from_file(file: &Path) -> anyhow::Result<Self> {
+    pub fn from_file(name: &str, file: &Path) -> anyhow::Result<Self> {
         let colorizer = Colorizer::load(file).context("evaluate a model file")?;
         let kind = if colorizer.contract().quantized { Kind::Int8 } else { Kind::Float };
-        let name = file.file_stem().map_or_else(|| file.display().to_string(), |stem| stem.to_string_lossy().into_owned());
         Ok(Self::new(name, kind, Painter::new(colorizer, LumaRange::Full)))
     }
 
@@ -142,9 +141,24 @@ impl Contestant {
     }
 }
 
-/// What a run's rows are called: its folder's name.
-pub fn name_of_run(run: &Path) -> String {
+/// What a run's row is called: its folder's name.
+fn name_of_run(run: &Path) -> String {
     run.file_name().map_or_else(|| run.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// What the rows of these models are called: a file's stem or a run's folder, and as much of what is above it as tells it from others.
+pub fn names_of(models: &[PathBuf]) -> Vec<String> {
+    let parts = |model: &PathBuf| -> Vec<String> {
+        let named = if model.is_dir() { model.clone() } else { model.with_extension("") };
+        named.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
+    };
+    let all: Vec<Vec<String>> = models.iter().map(parts).collect();
+    let name = |parts: &[String], count: usize| parts[parts.len().saturating_sub(count)..].join("/");
+    let told_apart = |parts: &Vec<String>| {
+        let others = || all.iter().filter(|other| *other != parts);
+        (1..=parts.len()).find(|&count| others().all(|other| name(other, count) != name(parts, count))).unwrap_or(parts.len())
+    };
+    all.iter().map(|parts| name(parts, told_apart(parts))).collect()
 }
 
 impl Colorist for Painter {
@@ -256,6 +270,15 @@ mod tests {
     use crate::evaluate::Share;
 
     #[test]
+    fn rows_are_told_apart_by_as_much_of_their_paths_as_it_takes() {
+        let names = |paths: &[&str]| names_of(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(names(&["models/a-0.5-int8.onnx", "b.onnx"]), ["a-0.5-int8", "b"]);
+        assert_eq!(names(&["x/one/float.onnx", "x/two/float.onnx", "three.onnx"]), ["one/float", "two/float", "three"]);
+        assert_eq!(names(&["float.onnx", "x/float.onnx"]), ["float", "x/float"]);
+        assert_eq!(names(&["x/float.onnx", "x/float.onnx"]), ["float", "float"], "the same file twice");
+    }
+
+    #[test]
     fn only_bins_have_a_temperature() {
         let grey = Plane::filled(16, 8, 90);
         let mut regression = Painter::new(crate::decodes::made_up::regression(), LumaRange::Full);
@@ -270,7 +293,7 @@ mod tests {
     #[test]
     fn without_its_state_a_network_colors_every_frame_as_if_it_were_the_first() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/autochrome-192x144-float.onnx");
-        let [mut with, mut without] = [0, 1].map(|_| Contestant::from_file(&file).unwrap());
+        let [mut with, mut without] = [0, 1].map(|_| Contestant::from_file("m", &file).unwrap());
         without = without.without_state();
         let ramp = |lift: usize| Plane { width: 64, height: 48, data: (0..64 * 48).map(|i| (lift + i % 64 * 2 + i / 64) as u8).collect() };
         let second = |contestant: &mut Contestant| {

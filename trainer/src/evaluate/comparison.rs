@@ -94,7 +94,7 @@ impl Comparison {
     /// Adds a row that was measured on the same pictures at another time, with its pictures to look at in the order of the samples.
     ///
     /// # Errors
-    /// If it has more or fewer pictures than there are samples.
+    /// If it was measured on other stills, or has more or fewer pictures than there are samples.
     pub fn add(&mut self, row: Row, looks: Vec<Jpeg>) -> anyhow::Result<()> {
         let what = || format!("add the row {} to a table", row.name);
         let pictures = |row: &Row| row.stills.first().map_or(0, |all| all.pictures);
@@ -105,6 +105,15 @@ impl Comparison {
             pictures(&row),
             pictures(&self.truth)
         );
+        // As many may still be others. What grey comes to tells them apart, up to a bit that files may round.
+        let grey = |row: &Row| row.stills.first()?.against_truth.as_ref().map(|found| found.psnr - found.gain);
+        if let Some((found, known)) = grey(&row).zip(self.rows.iter().find_map(grey)) {
+            ensure!(
+                (found - known).abs() < 1e-6,
+                "{}: it was measured on other stills than the table, of which grey has {found:.4} dB and not {known:.4}; remove its file to have it made anew",
+                what()
+            );
+        }
         self.samples.add(looks).with_context(what)?;
         self.rows.push(row);
         Ok(())
@@ -404,6 +413,20 @@ mod tests {
         let found = evaluate(vec![Contestant::grey()], &exhibits, None, &plan, &mut |done, _| measured = done);
         let message = format!("{:#}", found.unwrap_err());
         assert!(message.contains("has 1 still;") && measured == 0, "{measured} {message}");
+    }
+
+    #[test]
+    fn a_row_of_other_pictures_is_refused_though_they_are_as_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = small_set(folder.path());
+        let mut found = compared(&set, &Plan::default());
+        let row = found.rows[1].clone();
+        found.add(row.clone(), Vec::new()).unwrap();
+        let mut other = row;
+        other.stills[0].against_truth.as_mut().unwrap().psnr += 0.01;
+        let refused = format!("{:#}", found.add(other, Vec::new()).unwrap_err());
+        assert!(refused.contains("other stills than the table"), "{refused}");
+        assert_eq!(found.rows.len(), 4);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod references;
 mod samples;
 mod trade_off;
 
-pub use colorist::{ByReference, Colorist, Contestant, Grey, Kind, name_of_run};
+pub use colorist::{ByReference, Colorist, Contestant, Grey, Kind, names_of};
 pub use comparison::{Comparison, Conditions, Plan, Row, evaluate};
 pub use exhibits::{Exhibits, Share};
 pub use figures::{AgainstTruth, StillFigures};

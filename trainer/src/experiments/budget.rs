@@ -15,6 +15,8 @@ use crate::train::{self, EvaluationMetrics, QuantizationConfig, StepMetrics, Wat
 const TRIAL_STEPS: u64 = 6;
 /// What the trial spends at least, seconds: processor time is counted in hundredths of a second.
 const TRIAL_S: f64 = 0.5;
+/// And as a share of the budget: what other processes leave of the caches comes and goes within seconds.
+const TRIAL_SHARE: f64 = 0.01;
 /// And the most steps it takes, should the system not count at all.
 const TRIAL_STEPS_MAX: u64 = 600;
 
@@ -110,6 +112,7 @@ impl Budget {
         struct Trial<'a> {
             stop: &'a AtomicBool,
             budget: Budget,
+            enough_s: f64,
             steps: u64,
             spent_s: f64,
         }
@@ -120,11 +123,13 @@ impl Budget {
                     let StepMetrics { frames, frames_per_s, processor_s, .. } = *metrics;
                     self.spent_s += TRIAL_STEPS as f64 * self.budget.step_s(frames, frames_per_s, processor_s);
                 }
-                self.stop.store(self.spent_s >= TRIAL_S || self.steps >= TRIAL_STEPS_MAX, Ordering::Relaxed);
+                self.stop.store(self.spent_s >= self.enough_s || self.steps >= TRIAL_STEPS_MAX, Ordering::Relaxed);
             }
             fn evaluated(&mut self, _metrics: &EvaluationMetrics) {}
             fn say(&mut self, _line: &str) {}
         }
+        let (Self::ProcessorMinutes(minutes) | Self::Minutes(minutes)) = self;
+        let enough_s = TRIAL_S.max(TRIAL_SHARE * 60.0 * minutes);
         let mut step_s = 0.0;
         for Phase { share, generator_steps, critic_steps, rounds } in phases(config) {
             let folder = tempfile::tempdir().context("create a folder for a trial run")?;
@@ -143,7 +148,7 @@ impl Budget {
                 adversarial.generator_threshold = None;
             }
             let stop = AtomicBool::new(false);
-            let mut watcher = Trial { stop: &stop, budget: self, steps: 0, spent_s: 0.0 };
+            let mut watcher = Trial { stop: &stop, budget: self, enough_s, steps: 0, spent_s: 0.0 };
             train::start(&folder.path().join("trial"), &trial, pack, std::slice::from_ref(device), &stop, &mut watcher)
                 .context("try what a step costs")?;
             ensure!(watcher.spent_s > 0.0, "this system does not say what a step costs; give steps in place of minutes");

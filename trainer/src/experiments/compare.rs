@@ -19,7 +19,7 @@ use crate::evaluate::{self, Comparison, Contestant, Exhibits, Plan, Share, page}
 use crate::export;
 use crate::files::write_atomically;
 use crate::run_folder;
-use crate::train::Watcher;
+use crate::train::{Ended, Watcher};
 
 /// Pictures on the page.
 const SAMPLES: usize = 12;
@@ -51,7 +51,7 @@ pub struct Contest {
 /// # Errors
 /// If a configuration cannot be read, a row that is there is another configuration's or was made under other conditions, or a file cannot be written. If a
 /// run fails, after the table of the others is written.
-pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<Ended> {
     let set = PackedSet::open(&contest.pack)?;
     let shown = contest.show.as_deref().map(PackedSet::open).transpose()?;
     let files = RowFiles::of(&contest.page, Terms::new(contest.budget, &set, shown.as_ref(), contest.limit));
@@ -91,7 +91,7 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
             files.find_baselines()?.context("read what was just measured")?
         }
     };
-    let (mut efforts, mut failed, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut efforts, mut forgetful, mut failed, mut missing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (entry, row) in entries {
         if row.is_none() && stop.load(Ordering::Relaxed) {
             missing.push(entry.label);
@@ -101,6 +101,9 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
         match made {
             Ok(Some(row)) => {
                 found.add(row.figures, row.looks)?;
+                if row.config.net.has_memory() && row.config.data.restart_share >= 1.0 {
+                    forgetful.push(row.effort.name.clone());
+                }
                 efforts.push(row.effort);
             }
             Ok(None) => missing.push(entry.label),
@@ -115,9 +118,9 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
     }
     if efforts.is_empty() {
         ensure!(failed.is_empty(), "no configuration could be trained and measured: {}", failed.join("; "));
-        return Ok(());
+        return Ok(Ended::Stopped);
     }
-    let readme = readme(contest, &found, &efforts, &failed, &missing);
+    let readme = readme(contest, &found, &efforts, &forgetful, &failed, &missing);
     write_atomically(&contest.page.join("table.jsonl"), evaluate::table::json_lines(&found)?.as_bytes())?;
     write_atomically(&contest.page.join("README.md"), readme.as_bytes())?;
     write_atomically(&contest.page.join("pictures.html"), page::html(&found).as_bytes())?;
@@ -128,7 +131,7 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
         contest.page.display(),
         failed.join("; ")
     );
-    Ok(())
+    Ok(if missing.is_empty() { Ended::AsPlanned } else { Ended::Stopped })
 }
 
 /// What everyone is measured on, and how.
@@ -185,7 +188,14 @@ fn effort(run: &Path, budget: Budget, device: &Device) -> anyhow::Result<Effort>
     })
 }
 
-fn readme(contest: &Contest, found: &Comparison, efforts: &[Effort], failed: &[String], missing: &[String]) -> String {
+fn readme(
+    contest: &Contest,
+    found: &Comparison,
+    efforts: &[Effort],
+    forgetful: &[String],
+    failed: &[String],
+    missing: &[String],
+) -> String {
     let conditions = &found.conditions;
     let mut text = format!(
         "# Every method, on the same data, within the same budget\n\n\
@@ -199,6 +209,14 @@ fn readme(contest: &Contest, found: &Comparison, efforts: &[Effort], failed: &[S
         conditions.short_side
     );
     text += &evaluate::table::markdown(found);
+    if !forgetful.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nThe state of {} was dropped behind each chunk of a few frames in training; like all others they are measured as a device runs them, with the state \
+             carried.",
+            forgetful.join(", ")
+        );
+    }
     text += "\n## What each network is, and how far it came\n\n| network | weights | multiply-adds a frame | input | steps | frames seen | minutes spent |\n| --- | --- | --- | --- | --- | --- | --- |\n";
     for effort in efforts {
         let [width, height] = effort.input;

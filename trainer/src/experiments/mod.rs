@@ -24,7 +24,7 @@ use crate::data::lanes::LaneConfig;
 use crate::data::shard::PackedSet;
 use crate::files::write_atomically;
 use crate::run_folder;
-use crate::train::{self, Watcher};
+use crate::train::{self, Ended, Watcher};
 
 /// An experiment's file.
 #[derive(Clone, Debug, Deserialize)]
@@ -199,7 +199,7 @@ pub fn run(
         match made {
             // A range test is meant to end where nothing is finite any more.
             Err(error) if plan.over == Over::LearningRate && error.is::<train::Diverged>() => watcher.say(&format!("{error:#}")),
-            made => made?,
+            made => drop(made?),
         }
         if stop.load(Ordering::Relaxed) {
             watcher.say("stopped; the same command goes on from here");
@@ -256,7 +256,7 @@ pub fn train_entry(
     device: &Device,
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Ended> {
     let budget_file = run.join("budget.txt");
     let allowed = budget.map_or_else(|| "as many steps as the configuration says".into(), |budget| budget.to_string());
     if run_folder::config_file(run).exists() {

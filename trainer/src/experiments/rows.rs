@@ -1,6 +1,7 @@
 //! A table's rows on disk, a file each: what was measured is not made again, and rows that were made on different machines go into one table.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 use burn::tensor::Device;
@@ -66,10 +67,13 @@ pub(super) struct Effort {
     pub(super) machine: String,
 }
 
-/// The processor's name, as the Linux kernel has it, or the GPU's as Burn has it.
+/// The processor's name, as the Linux kernel has it; for a GPU what its driver calls it, or else what Burn does.
 pub(super) fn machine(budget: Budget, device: &Device) -> String {
     if matches!(budget, Budget::Minutes(_)) {
-        return format!("{device:?}");
+        let asked = Command::new("nvidia-smi").args(["--query-gpu=name", "--format=csv,noheader"]).output();
+        let told = asked.ok().filter(|output| output.status.success()).and_then(|output| String::from_utf8(output.stdout).ok());
+        let name = told.and_then(|text| Some(text.lines().next()?.trim().to_owned())).filter(|name| !name.is_empty());
+        return name.unwrap_or_else(|| format!("{device:?}"));
     }
     let known = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = known.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::data::pack::{InputKind, PackConfig, PackInput, pack};
 use crate::data::shard::{ItemKind, MANIFEST_NAME, PackedSet};
 use crate::data::split::{Split, split_of};
+use crate::files::write_atomically;
 use crate::metrics::colorfulness;
 
 /// Packs the middle of the most colorful of the first stills of `from`, of the shape `width` x `height`, as `folder`/set and returns that folder's path. What
@@ -17,7 +18,15 @@ use crate::metrics::colorfulness;
 pub(super) fn picture_set(from: &PackedSet, [width, height]: [usize; 2], folder: &Path) -> anyhow::Result<PathBuf> {
     const LOOKED_AT: usize = 50;
     let packed = folder.join("set");
+    let origin = folder.join("source.sha256");
     if packed.join(MANIFEST_NAME).exists() {
+        let known = std::fs::read_to_string(&origin).unwrap_or_default();
+        ensure!(
+            known == from.hash(),
+            "{} has a picture of another packed set than {} is; choose another folder, or remove this one",
+            folder.display(),
+            from.folder().display()
+        );
         return Ok(packed);
     }
     let stills = from.items(Split::Train).iter().filter(|item| item.kind == ItemKind::Still).take(LOOKED_AT);
@@ -41,6 +50,8 @@ pub(super) fn picture_set(from: &PackedSet, [width, height]: [usize; 2], folder:
     let input = PackInput { path: pictures, kind: InputKind::Stills, source: "picture".into() };
     let config =
         PackConfig { inputs: vec![input], out: packed.clone(), short_side: inner_width.min(inner_height), ..PackConfig::default() };
+    // Before the set, which is believed once it is there.
+    write_atomically(&origin, from.hash().as_bytes())?;
     pack(&config, &mut |_, _| ())?;
     Ok(packed)
 }
@@ -71,5 +82,10 @@ mod tests {
             assert_eq!((item.width, item.height), (48, 48));
             assert!(set.frame(item, 0).chunks_exact(3).all(|pixel| pixel == [200, 130, 20]), "another picture, or more than its middle");
         }
+        // Made once of one set, and of no other.
+        let from = PackedSet::open(&config.out).unwrap();
+        assert_eq!(picture_set(&from, [128, 128], &folder.path().join("picture")).unwrap(), packed);
+        let refused = picture_set(&set, [128, 128], &folder.path().join("picture")).unwrap_err().to_string();
+        assert!(refused.contains("has a picture of another packed set"), "{refused}");
     }
 }

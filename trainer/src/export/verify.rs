@@ -3,6 +3,7 @@
 use autochrome_model::bins::Decode;
 use autochrome_model::contract::AB_SCALE;
 use autochrome_model::{Chroma, Colorizer, Plane};
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 use tract_onnx::pb::ModelProto;
@@ -51,7 +52,7 @@ pub struct Drift {
     pub ab_error_mean_last: f32,
 }
 
-/// Runs `float` in Tract and `net` (on a plain device) in Burn over the same scaled lightness planes.
+/// Runs `float` in Tract and `net` in Burn, on the CPU wherever it was trained, over the same scaled lightness planes.
 ///
 /// # Errors
 /// If either cannot run.
@@ -59,6 +60,7 @@ pub fn against_burn(net: &Network, config: &RunConfig, float: &ModelProto, plane
     let mut colorizer = Colorizer::from_proto("float", float)?;
     let (width, height) = (colorizer.contract().width, colorizer.contract().height);
     let device = Device::flex();
+    let net = net.valid().to_device(&device);
     let mut states = config.net.zero_states(1, height, width, &device);
     colorizer.set_decode(Decode::AnnealedMean { temperature: config.temperature.max(TEMPERATURE_MIN) });
     let mut parity = Parity { frames: planes.len(), ab_error_max: 0.0, logit_error_max: 0.0, state_error_max: 0.0 };

@@ -23,7 +23,7 @@ pub struct AdversarialConfig {
     pub beta_1: f32,
     /// And of its second.
     pub beta_2: f32,
-    /// Label smoothing, 0 to 1; see [`critic_loss`].
+    /// Label smoothing, 0 to 1: the critic's target is half of this for colored pictures, and 1 less half of this for true ones.
     pub label_smoothing: f32,
     /// Steps in the beginning in which the generator learns alone.
     pub generator_steps: u64,

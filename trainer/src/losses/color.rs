@@ -18,9 +18,14 @@ pub fn srgb_of_lab(lightness: Tensor<4>, ab: Tensor<4>) -> Tensor<4> {
     srgb_encode(Tensor::cat(RELATIVE_TO_RGB.map(channel).to_vec(), 1))
 }
 
-/// Gamma-coded sRGB, 0 to 1, of lightness and the chroma UV \[N, 2, h, w\], 0 to 1 with 0.5 neutral: Rec. 601, the luma being the lightness's.
-pub fn srgb_of_uv(lightness: Tensor<4>, uv: Tensor<4>) -> Tensor<4> {
-    let luma = srgb_encode(lab_f_inverse((lightness + 16.0) / 116.0));
+/// Rec. 601 luma, 0 to 1 \[N, 1, h, w\], of gamma-coded sRGB \[N, 3, h, w\]. It is not what a picture's lightness tells: blue has L* 32 and a luma of 0.11.
+pub fn luma_of_srgb(rgb: Tensor<4>) -> Tensor<4> {
+    let [r, g, b] = [0, 1, 2].map(|channel| rgb.clone().narrow(1, channel, 1));
+    r * 0.299 + g * 0.587 + b * 0.114
+}
+
+/// Gamma-coded sRGB, 0 to 1, of luma \[N, 1, h, w\], 0 to 1, and the chroma UV \[N, 2, h, w\], 0 to 1 with 0.5 neutral (Rec. 601).
+pub fn srgb_of_uv(luma: Tensor<4>, uv: Tensor<4>) -> Tensor<4> {
     let cb = uv.clone().narrow(1, 0, 1) - 0.5;
     let cr = uv.narrow(1, 1, 1) - 0.5;
     let channels = vec![luma.clone() + cr.clone() * 1.402, luma.clone() - cb.clone() * 0.344_136 - cr * 0.714_136, luma + cb * 1.772];
@@ -29,8 +34,8 @@ pub fn srgb_of_uv(lightness: Tensor<4>, uv: Tensor<4>) -> Tensor<4> {
 
 /// The chroma UV, 0 to 1 with 0.5 neutral (Rec. 601, as Dahl's residual encoder predicts it), of gamma-coded sRGB \[N, 3, h, w\].
 pub fn uv_of_srgb(rgb: Tensor<4>) -> Tensor<4> {
-    let [r, g, b] = [0, 1, 2].map(|channel| rgb.clone().narrow(1, channel, 1));
-    let luma = r.clone() * 0.299 + g * 0.587 + b.clone() * 0.114;
+    let luma = luma_of_srgb(rgb.clone());
+    let [r, b] = [0, 2].map(|channel| rgb.clone().narrow(1, channel, 1));
     Tensor::cat(vec![(b - luma.clone()) / 1.772 + 0.5, (r - luma) / 1.402 + 0.5], 1)
 }
 
@@ -147,16 +152,8 @@ mod tests {
         // Dahl's: U = -.169 R - .331 G + .499 B + .5 and V = .499 R - .418 G - .0813 B + .5, with rounded factors.
         assert!((values[1] - (-0.169 * 0.2 - 0.331 * 0.4 + 0.499 * 0.6 + 0.5)).abs() < 2e-3);
         assert!((values[5] - (0.499 * 0.7 - 0.418 * 0.5 - 0.0813 * 0.5 + 0.5)).abs() < 2e-3);
-        // The lightness whose grey has the picture's luma.
-        let lightness: Vec<f32> = rgb
-            .iter()
-            .map(|[r, g, b]| {
-                let luma = 0.299 * r + 0.587 * g + 0.114 * b;
-                let linear = autochrome_model::color::srgb_decode(luma);
-                autochrome_model::color::linear_srgb_to_lab([linear; 3])[0]
-            })
-            .collect();
-        let back = srgb_of_uv(tensor(lightness, 1, &device), uv).into_data().try_into_vec::<f32>().expect("floats");
+        let luma: Vec<f32> = rgb.iter().map(|[r, g, b]| 0.299 * r + 0.587 * g + 0.114 * b).collect();
+        let back = srgb_of_uv(tensor(luma, 1, &device), uv).into_data().try_into_vec::<f32>().expect("floats");
         for (found, expected) in back.iter().zip(&planes) {
             assert!((found - expected).abs() < 1e-4, "{found}, not {expected}");
         }

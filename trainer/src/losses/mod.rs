@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::soft_colors::{SoftColors, SoftEncoding};
 use crate::nets::OutputKind;
 use agreement::AgreementConfig;
-use color::{ab_of_srgb, srgb_of_lab, srgb_of_uv, uv_of_srgb};
+use color::{ab_of_srgb, luma_of_srgb, srgb_of_lab, srgb_of_uv, uv_of_srgb};
 use colorfulness::colorfulness_lack;
 use features::{FeatureConfig, FeatureNetKind};
 use fidelity::log_square_error;
@@ -183,6 +183,8 @@ pub struct Target {
     pub ab: Tensor<4>,
     /// The true L* \[N, 1, h, w\], 0 to 100. The network saw another one: a camera's luma is no lightness, and this camera had its faults.
     pub lightness: Tensor<4>,
+    /// The true Rec. 601 luma \[N, 1, h, w\], 0 to 1, for a network that gives the chroma to it, UV.
+    pub luma: Option<Tensor<4>>,
 }
 
 /// True pictures as they come from the data.
@@ -218,7 +220,9 @@ impl Target {
         let planes = |values: &[f32], channels: usize| {
             Tensor::from_data(TensorData::new(values.to_vec(), [frames, channels, height, width]), device)
         };
-        Self { bins, ab: planes(ab, 2), lightness: planes(lightness, 1) }
+        let target = Self { bins, ab: planes(ab, 2), lightness: planes(lightness, 1), luma: None };
+        let luma = (kind == OutputKind::Uv).then(|| luma_of_srgb(target.rgb()));
+        Self { luma, ..target }
     }
 
     /// The true picture as gamma-coded sRGB, 0 to 1 \[N, 3, h, w\].
@@ -273,9 +277,12 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// Reads the raw output \[N, outputs, h, w\] of a network whose output is of `kind`; `centers` is [`center_tensor`], `lightness` is
-    /// [`Target::lightness`].
-    pub fn read(raw: Tensor<4>, kind: OutputKind, centers: &Tensor<3>, lightness: &Tensor<4>) -> Self {
+    /// Reads the raw output \[N, outputs, h, w\] of a network whose output is of `kind`; `centers` is [`center_tensor`], `luma` is
+    /// [`Target::luma`].
+    ///
+    /// # Panics
+    /// For a network that gives UV, without a luma.
+    pub fn read(raw: Tensor<4>, kind: OutputKind, centers: &Tensor<3>, luma: Option<&Tensor<4>>) -> Self {
         let [frames, q, height, width] = raw.dims();
         let (log_share, values, ab) = match kind {
             OutputKind::Bins => {
@@ -294,18 +301,19 @@ impl Prediction {
             }
             OutputKind::Uv => {
                 let values = kind.activate(raw);
-                (None, values.clone(), ab_of_srgb(srgb_of_uv(lightness.clone(), values)))
+                let luma = luma.expect("the target of a network that gives UV has a luma").clone();
+                (None, values.clone(), ab_of_srgb(srgb_of_uv(luma, values)))
             }
         };
         Self { log_share, ab, values, kind }
     }
 
-    /// The picture as gamma-coded sRGB, 0 to 1 \[N, 3, h, w\].
-    pub fn rgb(&self, lightness: &Tensor<4>) -> Tensor<4> {
-        match self.kind {
-            OutputKind::Bins | OutputKind::Ab => srgb_of_lab(lightness.clone(), self.ab.clone()),
-            OutputKind::Rgb => self.values.clone(),
-            OutputKind::Uv => srgb_of_uv(lightness.clone(), self.values.clone()),
+    /// The picture as gamma-coded sRGB, 0 to 1 \[N, 3, h, w\], on the light of the truth.
+    pub fn rgb(&self, target: &Target) -> Tensor<4> {
+        match (self.kind, &target.luma) {
+            (OutputKind::Rgb, _) => self.values.clone(),
+            (OutputKind::Uv, Some(luma)) => srgb_of_uv(luma.clone(), self.values.clone()),
+            _ => srgb_of_lab(target.lightness.clone(), self.ab.clone()),
         }
     }
 }
@@ -334,10 +342,10 @@ pub fn losses(prediction: &Prediction, target: &Target, moving: Option<Tensor<4>
         found.add("regression", regression(prediction.values.clone(), target.values(prediction.kind), part), part.weight);
     }
     if config.colorfulness_weight > 0.0 {
-        found.add("colorfulness", colorfulness_lack(prediction.rgb(&target.lightness), target.rgb()), config.colorfulness_weight);
+        found.add("colorfulness", colorfulness_lack(prediction.rgb(target), target.rgb()), config.colorfulness_weight);
     }
     if config.fidelity_weight > 0.0 {
-        found.add("fidelity", log_square_error(prediction.rgb(&target.lightness), target.rgb()), config.fidelity_weight);
+        found.add("fidelity", log_square_error(prediction.rgb(target), target.rgb()), config.fidelity_weight);
     }
     found
 }
@@ -356,7 +364,7 @@ mod tests {
     /// The part `name` of the losses of `logits`.
     fn part(name: &str, logits: Tensor<4>, target: &Target, centers: &[[f32; 2]], moving: Option<f32>) -> f32 {
         let device = Device::flex();
-        let prediction = Prediction::read(logits, OutputKind::Bins, &center_tensor(centers, &device), &target.lightness);
+        let prediction = Prediction::read(logits, OutputKind::Bins, &center_tensor(centers, &device), None);
         let moving = moving.map(|moving| Tensor::from_data(TensorData::new(vec![moving], [1, 1, 1, 1]), &device));
         let found = losses(&prediction, target, moving, &LossConfig::default());
         found.parts.into_iter().find(|(known, _)| *known == name).map_or(f32::NAN, |(_, value)| value.into_scalar::<f32>())
@@ -441,5 +449,21 @@ mod tests {
             assert!((uv[i] - u).abs() < 2e-3 && (uv[4 + i] - v).abs() < 2e-3, "{color:?}: {} {} is not {u} {v}", uv[i], uv[4 + i]);
         }
         assert!(encoded(OutputKind::Ab).bins.is_none(), "nothing reads them");
+        // And whoever says just that loses nothing, in whatever terms: UV goes with the photograph's luma, which its lightness does not tell.
+        let config = LossConfig { mean_weight: 1.0, fidelity_weight: 1.0, colorfulness_weight: 1.0, ..LossConfig::default() };
+        for kind in [OutputKind::Rgb, OutputKind::Uv] {
+            let target = encoded(kind);
+            let (values, centers) = (target.values(kind), center_tensor(bins::seventeen(), &Device::flex()));
+            // The output before its sigmoid.
+            let values = values.clamp(1e-6, 1.0 - 1e-6);
+            let raw = (values.clone() / (values * -1.0 + 1.0)).log();
+            let prediction = Prediction::read(raw, kind, &centers, target.luma.as_ref());
+            let found = losses(&prediction, &target, None, &config).parts;
+            let part =
+                |name| found.iter().find(|(known, _)| *known == name).map_or(f32::NAN, |(_, value)| value.clone().into_scalar::<f32>());
+            assert!(part("mean") < 1e-3 && part("colorfulness") < 1e-2, "{kind:?}: {found:?}");
+            // The logarithm is of the error and one code squared: no more than that is left.
+            assert!(part("fidelity") < (2.0 / 255.0_f32.powi(2)).ln(), "{kind:?}: {found:?}");
+        }
     }
 }

@@ -14,7 +14,7 @@ pub struct RegressionConfig {
     /// Its weight in the sum; Isola et al. 2017 give L1 100 beside an adversarial loss.
     #[serde(default = "one")]
     pub weight: f32,
-    /// Where [`Distance::Huber`] turns from a square into a line.
+    /// Where the distance `huber` turns from a square into a line, in the network's own unit (ab / 110, or RGB and UV from 0 to 1).
     #[serde(default = "huber_corner")]
     pub corner: f32,
 }

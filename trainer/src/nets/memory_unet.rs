@@ -38,6 +38,7 @@ pub struct MemoryUNetConfig {
     /// The recurrent cell.
     pub cell: CellKind,
     /// Whether the cell's state is carried from frame to frame. If not, it is zero in front of every frame, and the weights that read it rest.
+    /// (The methods called `stateless` leave this as it is: their state is dropped behind each chunk, by `restart_share = 1`.)
     pub stateful: bool,
     /// Whether the deepest map is fused with an embedding of the whole picture.
     pub feature_vector: bool,

@@ -213,6 +213,12 @@ impl NetConfig {
         }
     }
 
+    /// Whether anything is carried from frame to frame.
+    pub fn has_memory(&self) -> bool {
+        // Whatever the size: what is carried has as many planes.
+        !self.state_shapes(256, 256).is_empty()
+    }
+
     /// Whether `convert-encoder`'s weights fit into a part of it.
     pub fn has_pretrained_encoder(&self) -> bool {
         matches!(self, Self::Lite0Unet(_))

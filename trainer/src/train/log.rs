@@ -33,6 +33,8 @@ pub struct StepMetrics {
     /// Share of the time that the loop waited for chunks from the loader, 0 to 1; of the time that `frames_per_s` counts. That a worker brings
     /// a chunk to its device is part of the step.
     pub waited_share: f64,
+    /// Share of the time since the line before that evaluations and checkpoints took, 0 to 1: a GPU stands still meanwhile.
+    pub beside_share: f64,
     /// What the process has in memory beside mapped files, MB; 0 where the system does not say.
     pub memory_mb: f64,
     /// Frames a step.
@@ -110,6 +112,8 @@ pub(super) struct Window {
     clock: Clock,
     /// Before that.
     spent: Spent,
+    /// What did not count, seconds.
+    beside_s: f64,
 }
 
 /// A time on the clock and on the processors.
@@ -168,7 +172,9 @@ impl Window {
 
     /// What happened since the last step does not count.
     pub(super) fn go_on(&mut self) {
-        self.clock = Clock::default();
+        let now = Clock::default();
+        self.beside_s += now.wall.duration_since(self.clock.wall).as_secs_f64();
+        self.clock = now;
     }
 
     /// The means, and a new window.
@@ -183,6 +189,7 @@ impl Window {
             frames_per_s: self.frames as f64 / self.spent.wall_s,
             processor_s: self.spent.processor_s / steps as f64,
             waited_share: self.waited.as_secs_f64() / self.spent.wall_s,
+            beside_share: self.beside_s / (self.beside_s + self.spent.wall_s),
             memory_mb: own_memory().unwrap_or(0) as f64 / 1e6,
             frames: self.frames as f64 / steps as f64,
         };

@@ -65,10 +65,10 @@ impl Look {
             batch.lightness = clean.clone() + draw(agreement, &clean, lanes, view.config, step, 0);
         }
         let (raw, next) = view.forward(&net, batch.lightness.clone(), states.clone(), &batch.keep);
-        let prediction = Prediction::read(raw, view.config.output, &view.centers, &batch.target.lightness);
+        let prediction = Prediction::read(raw, view.config.output, &view.centers, batch.target.luma.as_ref());
         let mut found = losses(&prediction, &batch.target, batch.moving.clone(), config);
         if let (Some(feature), Some(features)) = (&config.feature, view.features) {
-            let rgb = prediction.rgb(&batch.target.lightness);
+            let rgb = prediction.rgb(&batch.target);
             found.add("feature", feature_distance(features, rgb, batch.target.rgb(), &feature.layers), feature.weight);
         }
         if let (Some(warp), Some(motion)) = (&config.warp, &batch.motion) {
@@ -84,7 +84,8 @@ impl Look {
             };
             let second = moved(clean.clone() + draw(agreement, &clean, lanes, view.config, step, 1));
             let (raw, _) = view.forward(&net, second, states.into_iter().map(moved).collect(), &batch.keep);
-            let second = Prediction::read(raw, view.config.output, &view.centers, &moved(batch.target.lightness.clone()));
+            let luma = batch.target.luma.clone().map(moved);
+            let second = Prediction::read(raw, view.config.output, &view.centers, luma.as_ref());
             found.add("agreement", disagreement(prediction.ab.clone() / 10.0, second.ab / 10.0, transform), agreement.weight);
         }
         // Truncated back-propagation: the next chunk goes on from these values, not through them.

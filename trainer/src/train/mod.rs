@@ -68,6 +68,15 @@ const RATE: &str = "schedule.peak";
 /// The same where its critic does.
 const CRITIC_RATE: &str = "adversarial.learning_rate";
 
+/// How a training ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All steps are done, or `patience` ran out.
+    AsPlanned,
+    /// It was told to stop, and goes on when it is resumed.
+    Stopped,
+}
+
 /// Starts a run in the new folder `run`, on autodiff devices of which the first holds the network.
 ///
 /// # Errors
@@ -79,7 +88,7 @@ pub fn start(
     devices: &[Device],
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Ended> {
     let device = devices.first().context("training needs a device")?;
     ensure!(!config_file(run).exists(), "{} holds a run already; resume it, or choose another folder", run.display());
     config.check()?;
@@ -116,7 +125,7 @@ pub fn start(
 ///
 /// # Errors
 /// If there is no run, no whole checkpoint, or no data, or if the packed set is another one than the run was started with.
-pub fn resume(run: &Path, pack: Option<&Path>, devices: &[Device], stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+pub fn resume(run: &Path, pack: Option<&Path>, devices: &[Device], stop: &AtomicBool, watcher: &mut dyn Watcher) -> anyhow::Result<Ended> {
     let device = devices.first().context("training needs a device")?;
     let config = RunConfig::read(&config_file(run))?;
     let _claim = Claim::take(run)?;
@@ -263,7 +272,7 @@ fn go_on(
     devices: &[Device],
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Ended> {
     let centers = config.centers()?;
     let class_weights = bins::rebalancing_weights(prior, config.loss.lambda);
     let passes = Passes::new(config, centers, &class_weights, devices)?;
@@ -356,10 +365,11 @@ fn go_on(
             config.patience,
             best(run).display()
         ));
-    } else if saved_at != step {
+    } else if step < config.steps {
         watcher.say(&format!("stopped and saved at step {step}"));
+        return Ok(Ended::Stopped);
     }
-    Ok(())
+    Ok(Ended::AsPlanned)
 }
 
 /// Threads that prepare data beside the training: the cores that the workers leave, on which the result does not depend.
@@ -436,9 +446,8 @@ fn validation_lanes(set: &Arc<PackedSet>, config: &RunConfig) -> anyhow::Result<
     );
     let clip_share = if items.iter().any(|item| item.kind == ItemKind::Still) { 0.0 } else { 1.0 };
     let still = LaneConfig { chunk_frames: 1, chunks_per_item: 1, clip_share, flow: false, ..config.data.validation() };
-    let remembers = !config.net.state_shapes(config.data.height, config.data.width).is_empty();
     let (chunk_frames, motion) = (config.data.chunk_frames, config.data.motion.clone());
-    let data = if remembers { LaneConfig { chunk_frames, motion, ..still } } else { still };
+    let data = if config.net.has_memory() { LaneConfig { chunk_frames, motion, ..still } } else { still };
     Lanes::new(set.clone(), Split::Validation, data)
 }
 
@@ -458,7 +467,7 @@ fn validation_loss(
         let batch = Batch::new(&lanes.chunk(number), 0..config.data.lanes, &config, centers, class_weights, device);
         let states = config.net.zero_states(config.data.lanes, config.data.height, config.data.width, device);
         let (raw, _) = net.forward_clip(batch.lightness, states, &batch.keep);
-        let prediction = Prediction::read(raw, config.output, &center_values, &batch.target.lightness);
+        let prediction = Prediction::read(raw, config.output, &center_values, batch.target.luma.as_ref());
         sum += losses(&prediction, &batch.target, batch.moving, &config.loss).total.into_scalar::<f32>();
     }
     Ok(sum / VALIDATION_CHUNKS as f32)
@@ -492,6 +501,112 @@ mod tests {
         assert_eq!(moving, chunk(&config), "another evaluation would see something else");
         config.net = crate::nets::NetConfig::PlainUnet(Default::default());
         assert_eq!(chunk(&config).lightness.len(), pixels);
+    }
+
+    /// Every weight by its path, as `value` has it.
+    fn weights(net: &Network) -> std::collections::BTreeMap<String, Vec<f32>> {
+        use burn::module::{Module, ModuleVisitor, Param};
+        use burn::tensor::Tensor;
+        #[derive(Default)]
+        struct Collect(Vec<String>, std::collections::BTreeMap<String, Vec<f32>>);
+        impl ModuleVisitor for Collect {
+            fn enter_module(&mut self, name: &str, _container: &str) {
+                self.0.push(name.into());
+            }
+            fn exit_module(&mut self, _name: &str, _container: &str) {
+                self.0.pop();
+            }
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.1.insert(self.0.join("."), param.val().into_data().try_into_vec::<f32>().unwrap());
+            }
+        }
+        let mut found = Collect::default();
+        net.visit(&mut found);
+        found.1
+    }
+
+    /// The same gradient for every number in every weight.
+    fn even_gradients(net: &Network, value: f32) -> burn::optim::GradientsParams {
+        use burn::module::{Module, ModuleVisitor, Param};
+        use burn::tensor::Tensor;
+        struct Fill(burn::optim::GradientsParams, f32);
+        impl ModuleVisitor for Fill {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let gradient = Tensor::<D>::full(param.val().dims(), self.1, &param.val().device().inner());
+                self.0.register::<D>(param.id, gradient);
+            }
+        }
+        let mut fill = Fill(burn::optim::GradientsParams::new(), value);
+        net.visit(&mut fill);
+        fill.0
+    }
+
+    fn pretrained_config() -> RunConfig {
+        let net = crate::nets::NetConfig::Lite0Unet(crate::nets::lite0_unet::Lite0UNetConfig { frozen_stages: 0, ..Default::default() });
+        RunConfig { net, weight_decay: 0.0, ..RunConfig::default() }
+    }
+
+    #[test]
+    fn an_encoder_moves_by_its_share_of_the_rate() {
+        let mut config = pretrained_config();
+        config.schedule.encoder_share = 0.25;
+        let net = config.fresh_network(&Device::flex().autodiff()).unwrap();
+        let before = weights(&net);
+        let rate = 1e-2;
+        let gradients = even_gradients(&net, 1.0);
+        let after = weights(&optimizer(&config).unwrap().step(rate_of_each_weight(&config.schedule, rate).unwrap(), net, gradients));
+        // The first step of Adam is the rate itself, whatever the gradient; a float32 near 1 has steps of 1e-7.
+        let mut seen = [0, 0];
+        for (path, values) in &after {
+            let in_encoder = path.split('.').any(|part| part == "encoder");
+            let expected = if in_encoder { 0.25 * rate } else { rate } as f32;
+            for (after, before) in values.iter().zip(&before[path]) {
+                assert!((before - after - expected).abs() < 1e-5, "{path}: moved by {} and not {expected}", before - after);
+            }
+            seen[usize::from(in_encoder)] += 1;
+        }
+        assert!(seen[0] > 10 && seen[1] > 50, "{seen:?} weights outside and inside of the encoder");
+    }
+
+    #[test]
+    fn biases_and_normalizations_do_not_decay() {
+        let config = RunConfig { weight_decay: 1.0, ..pretrained_config() };
+        let net = config.fresh_network(&Device::flex().autodiff()).unwrap();
+        let before = weights(&net);
+        let gradients = even_gradients(&net, 0.0);
+        let after = weights(&optimizer(&config).unwrap().step(0.1, net, gradients));
+        let mut seen = [0, 0];
+        for (path, values) in &after {
+            let stays = matches!(path.rsplit('.').next(), Some("bias" | "gamma" | "beta"));
+            let factor = if stays { 1.0 } else { 0.9 };
+            for (after, before) in values.iter().zip(&before[path]) {
+                assert!((after - factor * before).abs() < 1e-5 * before.abs().max(1e-2), "{path}: {before} became {after}");
+            }
+            seen[usize::from(stays)] += 1;
+        }
+        assert!(seen[0] > 50 && seen[1] > 50, "{seen:?} weights that decay and that do not");
+    }
+
+    #[test]
+    fn gradients_are_clipped_to_a_norm_and_keep_their_direction() {
+        let config = RunConfig { net: crate::nets::NetConfig::PlainUnet(Default::default()), ..RunConfig::default() };
+        let net = config.fresh_network(&Device::flex().autodiff()).unwrap();
+        let count = weights(&net).values().map(Vec::len).sum::<usize>() as f32;
+        let mut gradients = even_gradients(&net, -2.0);
+        let norm = clip_gradients(&net, &mut gradients, 3.0);
+        assert!((norm - 2.0 * count.sqrt()).abs() < 1e-3 * norm, "{norm}");
+        // What is left, seen by clipping it to nothing less; one number of it says the sign.
+        assert!((clip_gradients(&net, &mut gradients, f32::MAX) - 3.0).abs() < 1e-3);
+        let moved = |gradients| {
+            let net = net.clone();
+            let before = weights(&net);
+            let net = burn::optim::SgdConfig::new().init().step(1.0, net, gradients);
+            weights(&net).iter().next().map(|(path, values)| values[0] - before[path][0]).unwrap()
+        };
+        assert!((moved(gradients) - 3.0 / count.sqrt()).abs() < 1e-6);
+        let mut small = even_gradients(&net, 1e-6);
+        let norm = clip_gradients(&net, &mut small, 3.0);
+        assert!((clip_gradients(&net, &mut small, 3.0) - norm).abs() <= 1e-6 * norm, "what is small enough is not made larger");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use records::RecordFile;
 pub(super) use folders::name_of;
 pub(crate) use folders::{is_picture, list};
 pub(crate) use picture::open_picture;
-pub(super) use picture::{Frames, is_grey, mean_chroma, read_clip_folder, read_picture};
+pub(super) use picture::{ClipPictures, Frames, is_grey, mean_chroma, read_picture};
 pub(super) use video::{Framing, Video};
 
 /// What an input path holds.

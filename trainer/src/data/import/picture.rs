@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use autochrome_model::color::srgb_to_lab;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use rayon::prelude::*;
 
 use super::folders::{is_picture, list};
 
@@ -105,28 +106,56 @@ pub(in crate::data) fn read_picture(path: &Path, short_side: u32) -> Result<Fram
     Ok(shrink(Frames { width, height, rgb: picture.into_raw() }, short_side))
 }
 
-/// Decodes the pictures of one folder as a clip.
-pub(in crate::data) fn read_clip_folder(folder: &Path, short_side: u32) -> Result<Frames> {
-    let mut pictures = list(folder)?;
-    pictures.retain(|path| is_picture(path));
-    let (first, rest) = pictures.split_first().ok_or_else(|| anyhow!("{} holds no pictures", folder.display()))?;
-    let mut clip = read_picture(first, short_side)?;
-    clip.rgb.reserve_exact(clip.rgb.len() * rest.len());
-    for path in rest {
-        let frame = read_picture(path, short_side)?;
-        ensure!(
-            (frame.width, frame.height) == (clip.width, clip.height),
-            "{} is {}x{} (shrunk), {} is {}x{}: the frames of a clip must have one size",
-            path.display(),
-            frame.width,
-            frame.height,
-            first.display(),
-            clip.width,
-            clip.height
-        );
-        clip.rgb.extend_from_slice(&frame.rgb);
+/// The pictures of one folder as the frames of a clip, decoded piece by piece: it may be a whole film.
+pub(in crate::data) struct ClipPictures {
+    paths: Vec<PathBuf>,
+    short_side: u32,
+    read: usize,
+    /// What every frame's size has to be, as the first one's is.
+    size: Option<(u32, u32)>,
+}
+
+impl ClipPictures {
+    /// The pictures of `folder` in name order.
+    ///
+    /// # Errors
+    /// If it cannot be listed or holds no pictures.
+    pub(in crate::data) fn open(folder: &Path, short_side: u32) -> Result<Self> {
+        let mut paths = list(folder)?;
+        paths.retain(|path| is_picture(path));
+        ensure!(!paths.is_empty(), "{} holds no pictures", folder.display());
+        Ok(Self { paths, short_side, read: 0, size: None })
     }
-    Ok(clip)
+
+    /// The next frames, at most `count`, none at the end; and what is wrong with the picture behind them, with which the clip ends.
+    pub(in crate::data) fn read(&mut self, count: usize) -> (Frames, Option<anyhow::Error>) {
+        let end = self.paths.len().min(self.read + count);
+        let decoded: Vec<Result<Frames>> = self.paths[self.read..end].par_iter().map(|path| read_picture(path, self.short_side)).collect();
+        let mut frames = Frames { width: 0, height: 0, rgb: Vec::new() };
+        for (path, frame) in self.paths[self.read..end].iter().zip(decoded) {
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => return (frames, Some(error)),
+            };
+            let found = (frame.width, frame.height);
+            let size = *self.size.get_or_insert(found);
+            if found != size {
+                let [first, path] = [&self.paths[0], path].map(|path| path.display());
+                let error = anyhow!(
+                    "{path} is {}x{} (shrunk), {first} is {}x{}: the frames of a clip must have one size",
+                    found.0,
+                    found.1,
+                    size.0,
+                    size.1
+                );
+                return (frames, Some(error));
+            }
+            (frames.width, frames.height) = size;
+            frames.rgb.extend_from_slice(&frame.rgb);
+        }
+        self.read = end;
+        (frames, None)
+    }
 }
 
 /// The size whose shorter side is at most `short_side`, aspect kept.
@@ -246,14 +275,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clip_whose_frames_differ_in_size_is_left_out() {
+    fn a_clip_is_read_in_pieces_and_ends_before_a_picture_of_another_size() {
         let folder = tempfile::tempdir().unwrap();
         let clip = folder.path().join("odd");
         std::fs::create_dir(&clip).unwrap();
-        picture(40, 30, 1).save(clip.join("1.png")).unwrap();
-        picture(42, 30, 1).save(clip.join("2.png")).unwrap();
-        let message = read_clip_folder(&clip, 48).err().unwrap().to_string();
-        assert!(message.contains("2.png is 42x30") && message.contains("one size"), "{message}");
+        for number in 1..=3 {
+            picture(40, 30, number).save(clip.join(format!("{number}.png"))).unwrap();
+        }
+        picture(42, 30, 1).save(clip.join("4.png")).unwrap();
+        let mut pictures = ClipPictures::open(&clip, 48).unwrap();
+        let (first, error) = pictures.read(2);
+        assert!(error.is_none() && first.rgb == [picture(40, 30, 1).into_raw(), picture(40, 30, 2).into_raw()].concat());
+        let (second, error) = pictures.read(2);
+        let message = error.unwrap().to_string();
+        assert_eq!((second.width, second.height, second.rgb), (40, 30, picture(40, 30, 3).into_raw()));
+        assert!(message.contains("4.png is 42x30") && message.contains("one size"), "{message}");
+        assert!(ClipPictures::open(folder.path(), 48).err().unwrap().to_string().contains("holds no pictures"));
     }
 
     #[test]
