@@ -149,7 +149,12 @@ impl Coloring {
         }
         if !frame.set.is_empty() {
             let choices = Arc::clone(&self.choices);
-            Recording::commands(&frame.set, &choices).into_iter().for_each(|command| self.take(command));
+            let recorded = Recording::commands(&frame.set, &choices);
+            if self.frames == 0 {
+                // What the recorded run began with.
+                self.begun_with.extend_from_slice(&recorded);
+            }
+            recorded.into_iter().for_each(|command| self.take(command));
         }
         &self.effective
     }

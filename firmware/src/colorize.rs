@@ -9,15 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use autochrome_model::{LumaRange, Plane};
-use crossbeam_channel::Receiver;
 
 use crate::coloring::{Colored, Coloring, Conditions};
-use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone, say};
-use crate::files::{Draft, create_folder};
+use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone};
+use crate::files::{Draft, create_folder, remove_drafts_on_signals};
 use crate::input::{Frame, Origin, images};
 use crate::model;
 use crate::output::pngs;
-use crate::run::quit_on_signal;
 use crate::scene::{Night, SceneSettings};
 use crate::settings::Command;
 use crate::y4m::{Reader, Writer};
@@ -67,6 +65,7 @@ pub fn run(request: &Request) -> Result<()> {
         let message = format!("{} is {}, so it cannot become {} ({})", input.display(), say(kind), say(wanted), output.display());
         return Err(Failure::usage(message));
     }
+    remove_drafts_on_signals()?;
     let colorizer = model::load(request.model.as_deref(), model::threads(request.threads))?;
     // Pictures and films are what they are: nothing of theirs fades for being dark.
     let scene = SceneSettings { night: Night::Off, dark_fade: false };
@@ -80,7 +79,7 @@ pub fn run(request: &Request) -> Result<()> {
             coloring.color(frame(0, luma, LumaRange::Full), None, &mut colored)?;
             pngs::save(output, &colored.picture, colored.range)
         }
-        Kind::Folder => folder(input, output, *clip, &mut coloring, &quit_on_signal()?),
+        Kind::Folder => folder(input, output, *clip, &mut coloring),
         Kind::Film => {
             let name = if is_pipe(input) { "standard input".to_owned() } else { input.display().to_string() };
             let stream: Box<dyn BufRead> = if is_pipe(input) {
@@ -89,7 +88,7 @@ pub fn run(request: &Request) -> Result<()> {
                 Box::new(BufReader::new(File::open(input).or_fail(Exit::NoInput, || format!("open {name}"))?))
             };
             let reader = Reader::new(stream).map_err(|error| Failure::from(error).context(&name))?;
-            film(reader, &name, output, &mut coloring, &quit_on_signal()?)
+            film(reader, &name, output, &mut coloring)
         }
     }
 }
@@ -135,8 +134,8 @@ fn frame(sequence: u64, luma: Plane<u8>, range: LumaRange) -> Frame {
     Frame { sequence, luma, origin: Origin { range, ..Origin::default() }, ..Frame::default() }
 }
 
-/// Colors every picture of a folder into a PNG of the same stem, until `quit` says so.
-fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring, quit: &Receiver<()>) -> Result<()> {
+/// Colors every picture of a folder into a PNG of the same stem.
+fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring) -> Result<()> {
     let paths = images::list(input)?;
     let mut stems: HashMap<OsString, &Path> = HashMap::new();
     for path in &paths {
@@ -160,10 +159,6 @@ fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring, quit
     let mut sequence = 0;
     let mut colored = Colored::blank();
     while let Some((path, luma)) = now {
-        if quit.try_recv().is_ok() {
-            say(&format!("ended by a signal after {sequence} of {total} pictures"));
-            return Ok(());
-        }
         let next = readable.next();
         if !clip {
             coloring.reset();
@@ -184,8 +179,8 @@ fn folder(input: &Path, output: &Path, clip: bool, coloring: &mut Coloring, quit
     }
 }
 
-/// Colors a film, frame by frame with the state carried. The frames before a damaged end are written; of a film that is ended by `quit`, no file is left.
-fn film(mut reader: Reader<Box<dyn BufRead>>, name: &str, output: &Path, coloring: &mut Coloring, quit: &Receiver<()>) -> Result<()> {
+/// Colors a film, frame by frame with the state carried. The frames before a damaged end are written.
+fn film(mut reader: Reader<Box<dyn BufRead>>, name: &str, output: &Path, coloring: &mut Coloring) -> Result<()> {
     let header = reader.header().clone().colored();
     let range = header.luma_range();
     let mut damage = None;
@@ -209,11 +204,6 @@ fn film(mut reader: Reader<Box<dyn BufRead>>, name: &str, output: &Path, colorin
         let mut colored = Colored::blank();
         while let Some(frame) = now {
             let next = frames.next();
-            // A signal may have ended the pipe before it, too.
-            if quit.try_recv().is_ok() {
-                say(if draft.is_some() { "ended by a signal before the film's end; no file is left" } else { "ended by a signal" });
-                return Ok(());
-            }
             coloring.color(frame, next.as_ref(), &mut colored)?;
             match writer.write(&colored.picture) {
                 // Whoever reads the pipe has what it wanted.

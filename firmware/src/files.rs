@@ -4,8 +4,37 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::errors::{Exit, Failure, OrFail, Result};
+
+/// Drafts that are not finished: what a signal leaves behind otherwise.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets SIGINT and SIGTERM end the process as they always do, and first removes the drafts that are not finished.
+///
+/// # Errors
+/// [`Exit::Other`] if the system refuses.
+pub fn remove_drafts_on_signals() -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).or_fail(Exit::Other, || "listen for signals".into())?;
+    let end = move || {
+        for signal in signals.forever() {
+            // Held to the end: no draft is begun or finished any more.
+            let drafts = unfinished();
+            drafts.iter().for_each(|draft| drop(fs::remove_file(draft)));
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    };
+    let started = std::thread::Builder::new().name("signals".into()).spawn(end);
+    started.map(drop).or_fail(Exit::Other, || "start thread signals".into())
+}
 
 /// A file that appears at its place only when it is finished; dropped before that, it leaves nothing behind.
 #[derive(Debug)]
@@ -36,7 +65,9 @@ impl Draft {
         hidden.push(name);
         hidden.push(format!(".{}.partial", std::process::id()));
         let temporary = path.with_file_name(hidden);
+        let mut unfinished = unfinished();
         let file = File::create(&temporary).or_fail(Exit::CannotCreate, || format!("create {}", path.display()))?;
+        unfinished.push(temporary.clone());
         Ok(Self { writer: Some(BufWriter::new(file)), temporary, path: path.to_owned() })
     }
 
@@ -49,7 +80,9 @@ impl Draft {
             writer.into_inner().map_err(io::IntoInnerError::into_error)?;
         }
         if self.temporary != self.path {
+            let mut unfinished = unfinished();
             fs::rename(&self.temporary, &self.path)?;
+            unfinished.retain(|draft| *draft != self.temporary);
         }
         // From here on there is nothing to clean up.
         self.temporary.clone_from(&self.path);
@@ -70,7 +103,9 @@ impl Write for Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if self.temporary != self.path {
+            let mut unfinished = unfinished();
             let _ = fs::remove_file(&self.temporary);
+            unfinished.retain(|draft| *draft != self.temporary);
         }
     }
 }
@@ -107,6 +142,7 @@ mod tests {
         drop(draft);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         write_whole(&path, b"whole").unwrap();
+        assert!(!unfinished().iter().any(|draft| draft.starts_with(folder.path())), "a signal would remove what is not a draft");
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

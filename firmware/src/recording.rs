@@ -7,7 +7,7 @@
 //! a disk may have the lines and not the frames.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::coloring::Conditions;
 use crate::errors::{Exit, Failure, OrFail, Result, warn};
 use crate::files::create_folder;
-use crate::input::{Frame, Origin};
+use crate::input::{Frame, Origin, is_said};
 use crate::scene::{Night, SceneSettings};
 use crate::settings::{Choices, Command};
 use crate::y4m::{self, Header, Layout, Y4mError};
@@ -161,7 +161,10 @@ impl Recorder {
             self.files += 1;
             let path = self.folder.join(format!("{:04}.y4m", self.files));
             let file = File::create_new(&path).or_fail(Exit::CannotCreate, || format!("create {}", path.display()))?;
-            let mut header = Header::new(size.0, size.1, self.rate, frame.origin.range);
+            // A camera that was waited for, or a program, had not said its rate when the recording began.
+            let said = frame.origin.rate;
+            let rate = if is_said(said) { said } else { self.rate };
+            let mut header = Header::new(size.0, size.1, rate, frame.origin.range);
             header.layout = Layout::Mono;
             self.frames = Some(y4m::Writer::new(BufWriter::new(file), header));
         }
@@ -293,27 +296,32 @@ impl Recording {
         if line.next_file || self.frames.is_none() {
             self.files += 1;
             let path = self.folder.join(format!("{:04}.y4m", self.files));
+            let is_empty = std::fs::metadata(&path).map_or_else(|error| error.kind() == ErrorKind::NotFound, |found| found.len() == 0);
+            if line.next_file
+                && is_empty
+                && let Some(more) = lines_of_this_file(&mut self.lines)
+            {
+                return Ok(cut_off(&path, more + 1));
+            }
             let file = File::open(&path).or_fail(Exit::BadData, || format!("open {}", path.display()))?;
             let reader = y4m::Reader::new(BufReader::new(file)).map_err(|error| Failure::from(error).context(path.display()))?;
             self.frames = Some(reader);
         }
         let Some(frames) = &mut self.frames else { return Ok(None) };
-        let name = || self.folder.join(format!("{:04}.y4m", self.files)).display().to_string();
+        let film = self.folder.join(format!("{:04}.y4m", self.files));
         match frames.next_luma() {
             Ok(Some(luma)) => {
                 let range = if line.limited { LumaRange::Limited } else { LumaRange::Full };
-                let origin = Origin { range, anew: line.anew, at: Duration::from_micros(line.at_us), ..Origin::default() };
+                let (at, rate) = (Duration::from_micros(line.at_us), frames.header().rate);
+                let origin = Origin { range, anew: line.anew, at, rate, ..Origin::default() };
                 Ok(Some(Replayed { luma, origin, set: line.set }))
             }
             // After a power cut the last lines may be there without their frames; frames that are missing before another file are damage.
             Ok(None) | Err(Y4mError::Truncated { .. }) => match lines_of_this_file(&mut self.lines) {
-                Some(more) => {
-                    warn(&format!("{}: the recording was cut off; of its end {} frames are missing", name(), more + 1));
-                    Ok(None)
-                }
-                None => Err(wrong(format!("its frame is missing in {}", name()))),
+                Some(more) => Ok(cut_off(&film, more + 1)),
+                None => Err(wrong(format!("its frame is missing in {}", film.display()))),
             },
-            Err(error) => Err(Failure::from(error).context(name())),
+            Err(error) => Err(Failure::from(error).context(film.display())),
         }
     }
 
@@ -323,6 +331,12 @@ impl Recording {
             |text: &String| read(text, choices).map_err(|why| warn(&format!("the recording sets {text}, which is left out: {why}")));
         set.iter().filter_map(|text| known(text).ok()).collect()
     }
+}
+
+/// The end of a recording in whose last file so many frames are missing.
+fn cut_off(film: &Path, missing: u64) -> Option<Replayed> {
+    warn(&format!("{}: the recording was cut off; of its end {missing} frames are missing", film.display()));
+    None
 }
 
 /// How many lines are left, if none of them begins another file and all can be read.
@@ -368,7 +382,7 @@ mod tests {
         let origins = [
             Origin::default(),
             Origin { at: Duration::from_micros(40_001), range: LumaRange::Limited, ..Origin::default() },
-            Origin { at: Duration::from_secs(9), anew: true, ..Origin::default() },
+            Origin { at: Duration::from_secs(9), anew: true, rate: (30_000, 1001), ..Origin::default() },
         ];
         let commands = [
             vec![],
@@ -390,7 +404,9 @@ mod tests {
         assert_eq!(recording.about(), &about);
         for (i, (&origin, commands)) in origins.iter().zip(&commands).enumerate() {
             let played = recording.next_frame().unwrap().unwrap();
-            assert_eq!((played.luma, played.origin), (Plane::filled(4 + i / 2, 2, i as u8), origin));
+            // What the source did not say, the recording does.
+            let rate = if i == 2 { (30_000, 1001) } else { (25, 1) };
+            assert_eq!((played.luma, played.origin), (Plane::filled(4 + i / 2, 2, i as u8), Origin { rate, ..origin }));
             // A preset is kept as what it changes.
             let kept = commands.iter().map(|&command| if command == Command::Preset(0) { Command::Hue(5.0) } else { command });
             assert_eq!(Recording::commands(&played.set, &choices()), kept.collect::<Vec<_>>());
@@ -424,6 +440,9 @@ mod tests {
         std::fs::write(&path, [&*whole, b"{\"at_us\":9,\"next_file\":true}\n"].concat()).unwrap();
         let mut recording = Recording::open(folder.path()).unwrap();
         assert!(recording.next_frame().unwrap().is_some());
+        std::fs::write(&film, &frames).unwrap();
+        let mut empty = Recording::open(folder.path()).unwrap();
+        assert_eq!(std::iter::from_fn(|| empty.next_frame().unwrap()).count(), 3, "the second file is not there any more");
         assert!(recording.next_frame().unwrap_err().to_string().contains("0001.y4m"));
         for (text, why) in [("", "empty"), ("{}\n", "first line"), (&*String::from_utf8_lossy(&whole).replacen(":1", ":7", 1), "version 7")]
         {

@@ -89,19 +89,19 @@ pub fn run(request: Request) -> Result<()> {
     let colorizer = model::load(file.as_deref(), model::threads(threads))?;
     // The model that a run begins with is the first of those it can go back to.
     if choices.models.first().is_none_or(|first| first.file != file) {
-        let mut name = keys::as_name(&colorizer.contract().card.name);
-        if choices.models.iter().any(|other| other.name == name) {
-            name += "-start";
-        }
+        let name = choices.free_model_name(keys::as_name(&colorizer.contract().card.name));
         choices.models.insert(0, ModelChoice { name, file });
     }
     let mut feed = Feed::open(&input)?;
     if let Some(range) = range {
         feed.set_range(range);
     }
+    if let Some(fps) = fps {
+        feed.assume_rate(fps);
+    }
     let header = match feed.header() {
-        Some(header) => header.clone().colored(),
-        None => Header::new(0, 0, rate(feed.rate(), fps), feed.range()),
+        Some(header) => Header { rate: feed.rate(), ..header.clone().colored() },
+        None => Header::new(0, 0, known_rate(feed.rate()), feed.range()),
     };
     // Before anybody is told that there is something to see, and after what may wait for a pipe.
     let quit = quit_on_signal()?;
@@ -143,12 +143,6 @@ fn open(sink: &Sink, header: &Header, access: &Access, remote: &Remote) -> Resul
         Sink::Pngs(path) => Output::Pngs(Pngs::create(path)?),
         Sink::Null => Output::Null,
     })
-}
-
-/// The rate that a source says, or else the one that was asked for.
-fn rate(said: (u32, u32), asked: Option<u32>) -> (u32, u32) {
-    let unsaid = said.0 == 0 || said.1 == 0;
-    known_rate(asked.filter(|_| unsaid).map_or(said, |fps| (fps, 1)))
 }
 
 /// How long a frame lasts; 1/25 s where the rate is unknown, and never more than ten seconds.

@@ -180,6 +180,14 @@ impl Knob {
 }
 
 impl Choices {
+    /// A name for another model, as near to `wanted` as it is still free.
+    pub fn free_model_name(&self, mut wanted: String) -> String {
+        while self.models.iter().any(|model| model.name == wanted) {
+            wanted += "-start";
+        }
+        wanted
+    }
+
     /// Reads a setting from its name and value, as in `saturation` and `1.2`.
     ///
     /// # Errors

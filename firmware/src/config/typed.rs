@@ -185,19 +185,16 @@ impl Config {
         let presets = self.presets.iter().map(|(name, preset)| PresetChoice { name: name.clone(), commands: preset.commands() });
         let start = self.model_file(Path::new("/")).0;
         let others = self.model.choices.iter().map(|(name, file)| ModelChoice { name: name.clone(), file: choice_file(file) });
-        let mut models: Vec<ModelChoice> = others.collect();
-        match models.iter().position(|model| model.file == start) {
-            Some(at) => models[..=at].rotate_right(1),
-            None => models.insert(0, ModelChoice { name: self.model_name(start.as_deref()), file: start }),
+        let mut choices = Choices { presets: presets.collect(), models: others.collect() };
+        match choices.models.iter().position(|model| model.file == start) {
+            Some(at) => choices.models[..=at].rotate_right(1),
+            None => {
+                let stem = start.as_deref().and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
+                let name = choices.free_model_name(keys::as_name(&stem.unwrap_or_else(|| BUNDLED.into())));
+                choices.models.insert(0, ModelChoice { name, file: start });
+            }
         }
-        Choices { presets: presets.collect(), models }
-    }
-
-    /// One word for the model of that file, that no other choice has.
-    fn model_name(&self, file: Option<&Path>) -> String {
-        let stem = file.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
-        let word = keys::as_name(&stem.unwrap_or_else(|| BUNDLED.into()));
-        if self.model.choices.contains_key(&word) { format!("{word}-start") } else { word }
+        choices
     }
 
     /// The file of the model to start with, absent for the bundled one; and what to say if it is not the one that was asked for.

@@ -25,10 +25,11 @@ const WAIT: Duration = Duration::from_millis(200);
 /// How long a program may be silent between two frames, and before the first: cameras take a while to start.
 const SILENCE: Duration = Duration::from_secs(3);
 const FIRST_FRAME: Duration = Duration::from_secs(10);
-/// After how long without a frame it is said that there is none; for a program that gives frames more rarely after three of its periods, but no later than
-/// the outputs would say that the picture stands still.
+/// After how long without a frame it is said that there is none; for a program that gives frames more rarely after three of its periods, of which one and a half
+/// have to do where that is longer than the outputs take a picture for a live one. A service manager that hears no word for longer takes it for a hang.
 const SAID_AFTER: Duration = Duration::from_secs(1);
-const SAID_AFTER_MAX: Duration = Duration::from_secs(3);
+const SAID_SOON: Duration = Duration::from_secs(4);
+const SAID_AFTER_MAX: Duration = Duration::from_secs(8);
 /// The longest period that is believed.
 const PERIOD_MAX: Duration = Duration::from_secs(600);
 /// How long a program has to give frames before the pauses between attempts are short again.
@@ -330,7 +331,7 @@ impl ChildFeed {
         let period = Duration::from_secs_f64(period).min(PERIOD_MAX);
         self.rate = rate;
         self.silence = SILENCE.max(6 * period);
-        self.said_after = SAID_AFTER.max(3 * period).min(SAID_AFTER_MAX);
+        self.said_after = SAID_AFTER.max(3 * period).min(SAID_SOON.max(period * 3 / 2)).min(SAID_AFTER_MAX);
     }
 
     /// What luma codes mean now.
@@ -491,7 +492,7 @@ mod tests {
         assert_eq!(until_frame(&mut feed, &mut luma), (false, vec![]));
         assert_eq!((luma.data.as_slice(), feed.range(), feed.rate()), (b"abcd".as_slice(), LumaRange::Full, (1, 5)));
         // A frame every five seconds is no silence.
-        assert_eq!((feed.silence, feed.said_after), (Duration::from_secs(30), SAID_AFTER_MAX));
+        assert_eq!((feed.silence, feed.said_after), (Duration::from_secs(30), Duration::from_millis(7500)));
         let (anew, said) = until_frame(&mut feed, &mut luma);
         assert!(anew && said == ["sh ended (the stream ends in the middle of frame 2), restarting"], "{said:?}");
     }

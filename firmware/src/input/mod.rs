@@ -259,6 +259,13 @@ impl Feed {
         self.rate
     }
 
+    /// Frames a second of a source that does not say it.
+    pub fn assume_rate(&mut self, fps: u32) {
+        if !is_said(self.rate) {
+            self.rate = (fps, 1);
+        }
+    }
+
     /// What a recording says of itself.
     pub fn recording(&self) -> Option<&About> {
         if let Kind::Recording(recording) = &self.kind { Some(recording.about()) } else { None }
@@ -289,13 +296,13 @@ impl Feed {
                 let next = camera.next(luma);
                 // It may have come back as another camera.
                 self.range = if self.range_is_set { self.range } else { camera.range() };
-                self.rate = camera.rate();
+                self.rate = if is_said(camera.rate()) { camera.rate() } else { self.rate };
                 return Ok(next);
             }
             Kind::Child(child) => {
                 let next = child.next(luma);
                 self.range = if self.range_is_set { self.range } else { child.range() };
-                self.rate = child.rate();
+                self.rate = if is_said(child.rate()) { child.rate() } else { self.rate };
                 return Ok(next);
             }
             Kind::Recording(recording) => {
@@ -393,7 +400,12 @@ impl ReplayClock {
 
 /// A rate that a source says, or else the one that is assumed of all, 25 frames/s.
 pub(crate) fn known_rate(rate: (u32, u32)) -> (u32, u32) {
-    if rate.0 == 0 || rate.1 == 0 { (photos::RATE as u32, 1) } else { rate }
+    if is_said(rate) { rate } else { (photos::RATE as u32, 1) }
+}
+
+/// Whether a source says its rate.
+pub(crate) fn is_said((numerator, denominator): (u32, u32)) -> bool {
+    numerator > 0 && denominator > 0
 }
 
 /// When a frame of a feed of this rate is due, 25 frames/s where it is unknown.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::coloring::Colored;
 use crate::errors::{Exit, Failure, OrFail, Result, reader_is_gone};
+use crate::input::is_said;
 use crate::y4m::{Header, Writer};
 
 /// A stream whose header follows from its first frame.
@@ -59,7 +60,7 @@ impl Video {
                 if header.luma_range() != colored.range {
                     header.range = Some(colored.range);
                 }
-                if colored.rate.0 > 0 && colored.rate.1 > 0 {
+                if is_said(colored.rate) {
                     header.rate = colored.rate;
                 }
                 Writer::new(stream, header)

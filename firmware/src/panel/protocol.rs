@@ -483,7 +483,8 @@ impl Protocol {
             let sum = if line.verb == "ADD" { Some(sum(key, now, value)?) } else { None };
             let value = sum.as_deref().unwrap_or(value);
             // A name stands on a line as one word, which may be shorter.
-            let named = choice_names(knob, self.standing.choices()).find(|&name| name == value || word(name) == value);
+            let names = || choice_names(knob, self.standing.choices());
+            let named = names().find(|&name| name == value).or_else(|| names().find(|&name| word(name) == value));
             let command = self.standing.choices().command(key, named.unwrap_or(value));
             commands.push(command.map_err(|error| self.refusal(knob, &error))?);
             knobs.push(at);

@@ -17,7 +17,7 @@ const TRIAL_STEPS: u64 = 6;
 const TRIAL_S: f64 = 0.5;
 /// And as a share of the budget: what other processes leave of the caches comes and goes within seconds.
 const TRIAL_SHARE: f64 = 0.01;
-/// And the most steps it takes, should the system not count at all.
+/// And the most steps it takes, however fast they are: the system may not count at all.
 const TRIAL_STEPS_MAX: u64 = 600;
 
 /// A part of a run whose steps cost the same.
@@ -103,14 +103,15 @@ impl Budget {
         Ok(spent_s / 60.0)
     }
 
-    /// The steps of `config` that fit, by what a few of them cost in a trial on `pack`. Evaluations are not counted.
+    /// The steps of `config` that fit, by what a few of them cost in a trial on `pack`; nothing if `stop` ended that. Evaluations are not counted.
     ///
     /// # Errors
     /// If the trial fails, or not one step fits.
-    pub fn steps(self, config: &RunConfig, pack: &Path, device: &Device) -> anyhow::Result<u64> {
+    pub fn steps(self, config: &RunConfig, pack: &Path, device: &Device, stop: &AtomicBool) -> anyhow::Result<Option<u64>> {
         /// Counts from the trial's second line on, until enough was spent to be told apart from the clock's steps.
         struct Trial<'a> {
             stop: &'a AtomicBool,
+            asked_to_stop: &'a AtomicBool,
             budget: Budget,
             enough_s: f64,
             steps: u64,
@@ -123,7 +124,8 @@ impl Budget {
                     let StepMetrics { frames, frames_per_s, processor_s, .. } = *metrics;
                     self.spent_s += TRIAL_STEPS as f64 * self.budget.step_s(frames, frames_per_s, processor_s);
                 }
-                self.stop.store(self.spent_s >= self.enough_s || self.steps >= TRIAL_STEPS_MAX, Ordering::Relaxed);
+                let is_enough = self.spent_s >= self.enough_s || self.steps >= TRIAL_STEPS_MAX;
+                self.stop.store(is_enough || self.asked_to_stop.load(Ordering::Relaxed), Ordering::Relaxed);
             }
             fn evaluated(&mut self, _metrics: &EvaluationMetrics) {}
             fn say(&mut self, _line: &str) {}
@@ -147,10 +149,13 @@ impl Budget {
                 // With a threshold the generator would wait for the trial's critic, which is new and good at nothing.
                 adversarial.generator_threshold = None;
             }
-            let stop = AtomicBool::new(false);
-            let mut watcher = Trial { stop: &stop, budget: self, enough_s, steps: 0, spent_s: 0.0 };
-            train::start(&folder.path().join("trial"), &trial, pack, std::slice::from_ref(device), &stop, &mut watcher)
+            let ended = AtomicBool::new(false);
+            let mut watcher = Trial { stop: &ended, asked_to_stop: stop, budget: self, enough_s, steps: 0, spent_s: 0.0 };
+            train::start(&folder.path().join("trial"), &trial, pack, std::slice::from_ref(device), &ended, &mut watcher)
                 .context("try what a step costs")?;
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             ensure!(watcher.spent_s > 0.0, "this system does not say what a step costs; give steps in place of minutes");
             step_s += share * watcher.spent_s / watcher.steps.max(1) as f64;
         }
@@ -158,7 +163,7 @@ impl Budget {
         let budget_s = 60.0 * minutes;
         let steps = (budget_s / step_s) as u64;
         ensure!(steps > 0, "a step costs {step_s:.1} s; not one fits into {self}");
-        Ok(steps)
+        Ok(Some(steps))
     }
 }
 

@@ -272,7 +272,10 @@ pub fn train_entry(
         return train::resume(run, Some(pack), std::slice::from_ref(device), stop, watcher);
     }
     let steps = match budget {
-        Some(budget) => budget.steps(&within(&entry.config, entry.config.steps), pack, device)?,
+        Some(budget) => match budget.steps(&within(&entry.config, entry.config.steps), pack, device, stop)? {
+            Some(steps) => steps,
+            None => return Ok(Ended::Stopped),
+        },
         None => entry.config.steps,
     };
     watcher.say(&format!("{steps} steps ({allowed})"));

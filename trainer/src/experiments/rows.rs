@@ -1,5 +1,6 @@
 //! A table's rows on disk, a file each: what was measured is not made again, and rows that were made on different machines go into one table.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -72,8 +73,10 @@ pub(super) fn machine(budget: Budget, device: &Device) -> String {
     if matches!(budget, Budget::Minutes(_)) {
         let asked = Command::new("nvidia-smi").args(["--query-gpu=name", "--format=csv,noheader"]).output();
         let told = asked.ok().filter(|output| output.status.success()).and_then(|output| String::from_utf8(output.stdout).ok());
-        let name = told.and_then(|text| Some(text.lines().next()?.trim().to_owned())).filter(|name| !name.is_empty());
-        return name.unwrap_or_else(|| format!("{device:?}"));
+        // Of several kinds it is not told which one this is.
+        let text = told.unwrap_or_default();
+        let names: BTreeSet<&str> = text.lines().map(str::trim).filter(|name| !name.is_empty()).collect();
+        return if names.is_empty() { format!("{device:?}") } else { Vec::from_iter(names).join(" or ") };
     }
     let known = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = known.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));

@@ -20,9 +20,11 @@ pub(super) fn picture_set(from: &PackedSet, [width, height]: [usize; 2], folder:
     let packed = folder.join("set");
     let origin = folder.join("source.sha256");
     if packed.join(MANIFEST_NAME).exists() {
-        let known = std::fs::read_to_string(&origin).unwrap_or_default();
+        // Those from before this was written down are believed.
+        let known = origin.exists().then(|| std::fs::read_to_string(&origin)).transpose();
+        let known = known.with_context(|| format!("read {}", origin.display()))?;
         ensure!(
-            known == from.hash(),
+            known.is_none_or(|known| known == from.hash()),
             "{} has a picture of another packed set than {} is; choose another folder, or remove this one",
             folder.display(),
             from.folder().display()
