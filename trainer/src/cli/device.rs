@@ -25,6 +25,13 @@ impl Devices {
         }
     }
 
+    /// Says of a run that has begun that it keeps its workers: another number would compute something else.
+    pub(crate) fn tell_of_fixed_workers(&self, begun: &RunConfig) {
+        if self.device.is_gpu() && begun.workers != self.devices {
+            eprintln!("workers = {}, as the run began; on GPUs one for each is faster: begin anew (--start-from)", begun.workers);
+        }
+    }
+
     /// The devices, for training; the first holds the network.
     pub(crate) fn open(&self) -> anyhow::Result<Vec<Device>> {
         ensure!(self.devices > 0, "--devices is above 0");

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, ensure};
 use autochrome_trainer::config::{RunConfig, SizeConfig};
+use autochrome_trainer::run_folder;
 use autochrome_trainer::train::{self, Ended};
 
 use super::device::Devices;
@@ -96,6 +97,9 @@ pub(crate) struct Resume {
 impl Resume {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self { run, data, devices } = self;
+        if let Ok(begun) = RunConfig::read(&run_folder::config_file(&run)) {
+            devices.tell_of_fixed_workers(&begun);
+        }
         let ended = train::resume(&run, data.as_deref(), &devices.open()?, &*stop_on_signals()?, &mut terminal::Terminal::new())?;
         unfinished_if(ended == Ended::Stopped)
     }

@@ -82,8 +82,13 @@ pub fn head(from: usize, outputs: usize, device: &Device) -> Conv2d {
     head
 }
 
-/// \[B, C, H, W\] to \[B, C, 2 H, 2 W\], nearest.
+/// \[B, C, H, W\] to \[B, C, 2 H, 2 W\], nearest; in float whatever `x` is in: CUDA's backward pass computes the positions in `x`'s own numbers, and bfloat16
+/// rounds those above 256.
 pub fn twice(x: Tensor<4>) -> Tensor<4> {
     let [_, _, h, w] = x.dims();
-    interpolate(x, InterpolateOptions::new(InterpolateMode::Nearest).with_output_size([2 * h, 2 * w]))
+    let options = InterpolateOptions::new(InterpolateMode::Nearest).with_output_size([2 * h, 2 * w]);
+    match x.dtype() {
+        DType::F32 => interpolate(x, options),
+        narrow => interpolate(x.cast(FloatDType::F32), options).cast(FloatDType::from(narrow)),
+    }
 }

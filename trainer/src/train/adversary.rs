@@ -75,8 +75,9 @@ fn judge(critic: Critic, look: Look, config: &AdversarialConfig) -> (Look, (f32,
     // Detached: nothing flows into the generator.
     let on_colored = critic.forward(seen(prediction.values.clone().detach()));
     let loss = critic_loss(critic.forward(seen(target.values(prediction.kind))), on_colored, config.label_smoothing);
-    let value = loss.clone().into_scalar::<f32>();
+    // The value last, as in `Look::learn`.
     let gradients = GradientsParams::from_grads(loss.backward(), &critic);
+    let value = loss.into_scalar::<f32>();
     (look, (value, gradients))
 }
 

@@ -109,15 +109,16 @@ pub fn dry_run(config: &RunConfig, pack: &Path, devices: &[Device]) -> anyhow::R
         progress.average = averaged(progress.average, &progress.net, average_decay(config.average_decay, number));
         progress.states = states;
         progress.position.step = number + 1;
-        // Also waits until the device has done all of it.
+        device.sync().context("wait until the device has done the step")?;
+        let took = started.elapsed();
         ensure!(is_finite(&progress.net), "step {number}: a weight is no finite number any more");
         loss = values.loss;
         if rounds {
-            rounded_step = Some(started.elapsed());
+            rounded_step = Some(took);
         } else if number == 0 {
-            first_step = started.elapsed();
+            first_step = took;
         } else {
-            step += started.elapsed() / TIMED_STEPS as u32;
+            step += took / TIMED_STEPS as u32;
             load += loaded / TIMED_STEPS as u32;
         }
     }

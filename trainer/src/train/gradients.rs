@@ -35,7 +35,13 @@ pub(super) fn add_gradients(net: &impl Module, all: &mut GradientsParams, more: 
 }
 
 /// The means over the workers' losses and gradients, and all their states.
-pub(super) fn joined(net: &Network, shares: Vec<Share>) -> Share {
+pub(super) fn joined(net: &Network, mut shares: Vec<Share>) -> Share {
+    // Of one the mean is itself, without an operation for every weight.
+    if shares.len() == 1
+        && let Some(only) = shares.pop()
+    {
+        return only;
+    }
     let lanes: usize = shares.iter().map(|share| share.lanes).sum();
     let mut all = Share { values: Values::default(), gradients: GradientsParams::new(), states: Vec::new(), lanes };
     let mut states: Vec<Vec<Tensor<4>>> = Vec::new();

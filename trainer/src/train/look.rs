@@ -95,8 +95,9 @@ impl Look {
 
     /// The gradients of the losses.
     pub(super) fn learn(self) -> Share {
-        let values = self.values();
+        // Before any value is asked for: a GPU has the backward pass to do while this waits for the answer.
         let gradients = widened(GradientsParams::from_grads(self.found.total.backward(), &self.net), &self.net);
+        let values = self.values();
         Share { values, gradients, states: self.states, lanes: self.lanes }
     }
 
