@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use crate::evaluate::grey_luma;
 use crate::figure::pictures::{is_colored, without_color};
-use crate::figure::{Cell, strip};
+use crate::figure::{Cell, gif, strip};
 
 /// A clip's frames, by number.
 pub struct Clip<F> {
@@ -42,17 +42,21 @@ impl<F: FnMut(usize) -> anyhow::Result<RgbImage>> Clip<F> {
         strip(&rows, height)
     }
 
-    /// Every frame as grey | colored | true; the truth is left out if the first frame has no color.
+    /// Every frame as grey | colored | true, for a GIF; the truth is left out if the first frame has no color.
     ///
     /// # Errors
-    /// If there is no frame, one cannot be had, or the model fails.
+    /// If there is no frame, one cannot be had, they are more than a GIF takes, or the model fails.
     pub fn triples(mut self, painter: &mut Painter, height: u32) -> anyhow::Result<Vec<RgbImage>> {
-        let (mut pictures, mut columns) = (Vec::new(), 3);
+        let (mut pictures, mut columns, frames) = (Vec::new(), 3, self.frames);
         self.color(painter, |number, triple| {
             if number == 0 && !is_colored(&triple[2].picture) {
                 columns = 2;
             }
-            pictures.push(strip(&[triple[..columns].to_vec()], height)?);
+            let picture = strip(&[triple[..columns].to_vec()], height)?;
+            if number == 0 {
+                gif::ensure_within(frames, picture.dimensions())?;
+            }
+            pictures.push(picture);
             Ok(())
         })?;
         Ok(pictures)

@@ -29,6 +29,8 @@ pub struct Run {
     pub steps: Map<String, Value>,
     /// The newest line about an evaluation.
     pub evaluation: Map<String, Value>,
+    /// (step, validation loss) of every evaluation: what is no number, which the log has as null, is one here.
+    evaluations: Vec<(u64, f64)>,
     log: Option<Log>,
 }
 
@@ -60,8 +62,15 @@ impl Run {
         let config =
             RunConfig::read(&run_folder::config_file(folder)).with_context(|| format!("look for a run in {}", folder.display()))?;
         let empty = Map::new();
-        let mut run =
-            Self { folder: folder.to_owned(), config, series: BTreeMap::new(), steps: empty.clone(), evaluation: empty, log: None };
+        let mut run = Self {
+            folder: folder.to_owned(),
+            config,
+            series: BTreeMap::new(),
+            steps: empty.clone(),
+            evaluation: empty,
+            evaluations: Vec::new(),
+            log: None,
+        };
         run.refresh()?;
         Ok(run)
     }
@@ -82,6 +91,7 @@ impl Run {
                 self.series.clear();
                 self.steps.clear();
                 self.evaluation.clear();
+                self.evaluations.clear();
                 from = Some(0);
             }
             let from = from.unwrap_or(0);
@@ -109,8 +119,12 @@ impl Run {
                 self.series.entry(name.clone()).or_default().push((step, value));
             }
         }
-        let newest = if line.contains_key(EVALUATION) { &mut self.evaluation } else { &mut self.steps };
-        *newest = line;
+        if let Some(loss) = line.get(EVALUATION) {
+            self.evaluations.push((step as u64, loss.as_f64().unwrap_or(f64::NAN)));
+            self.evaluation = line;
+        } else {
+            self.steps = line;
+        }
     }
 
     /// The run's name.
@@ -153,9 +167,9 @@ impl Run {
     /// Which of the evaluations is the best so far, as the run itself takes note of it.
     fn best(&self) -> Position {
         let mut position = Position::default();
-        for (step, loss) in self.series.get(EVALUATION).into_iter().flatten() {
-            position.step = *step as u64;
-            position.takes(*loss as f32, self.config.last_phase());
+        for &(step, loss) in &self.evaluations {
+            position.step = step;
+            position.takes(loss as f32, self.config.last_phase());
         }
         position
     }
@@ -233,7 +247,7 @@ impl Run {
     /// The newest evaluation.
     pub fn evaluation_now(&self) -> Option<String> {
         let number = |name: &str| self.evaluation.get(name).and_then(Value::as_f64);
-        let mut text = format!("evaluated at step {}: validation loss {:.5}", number("step")?, number(EVALUATION)?);
+        let mut text = format!("evaluated at step {}: validation loss {:.5}", number("step")?, self.evaluations.last()?.1);
         let best = self.best();
         if let Some(loss) = best.best_validation_loss {
             text += &format!(" (best {loss:.5} at step {})", best.best_step);

@@ -139,7 +139,10 @@ pub(crate) fn number(value: f64) -> String {
     if value == 0.0 {
         "0".into()
     } else if value.abs() >= 1e5 || value.abs() < 1e-3 {
-        format!("{value:.0e}")
+        // Three digits, those that are 0 left out: 1.5e5, and 2e-4 for what a tick's multiplication made of it.
+        let text = format!("{value:.2e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        format!("{}e{exponent}", digits.trim_end_matches('0').trim_end_matches('.'))
     } else {
         format!("{value:.4}").trim_end_matches('0').trim_end_matches('.').to_owned()
     }
@@ -153,6 +156,8 @@ mod tests {
     fn ticks_are_round_and_inside() {
         assert_eq!(ticks(0.0, 1.0), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
         assert_eq!(ticks(0.013, 0.058), [0.02, 0.03, 0.04, 0.05]);
+        assert_eq!(ticks(0.0, 240_000.0).iter().map(|&t| number(t)).collect::<Vec<_>>(), ["0", "50000", "1e5", "1.5e5", "2e5"]);
+        assert_eq!([0.000_12, -2.0e-4, 3.0 * 1e-4].map(number), ["1.2e-4", "-2e-4", "3e-4"]);
         assert_eq!(ticks(-1.2, 1.3).iter().map(|&t| number(t)).collect::<Vec<_>>(), ["-1", "-0.5", "0", "0.5", "1"]);
     }
 

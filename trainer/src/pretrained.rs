@@ -10,8 +10,10 @@ use anyhow::{Context, bail, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_store::pytorch::PytorchReader;
+use sha2::{Digest, Sha256};
 
 use crate::checkpoint;
+use crate::data::shard::hex;
 use crate::files;
 use crate::nets::Network;
 use crate::nets::lite0_unet::Encoder;
@@ -55,8 +57,9 @@ pub fn load_encoder(net: Network, file: &Path) -> anyhow::Result<Network> {
 /// Reads a file of PyTorch.
 ///
 /// # Errors
-/// If it cannot be read, or holds other than 32-bit floats.
+/// If it cannot be read, is not what its name says, or holds other than 32-bit floats.
 pub(crate) fn read(file: &Path) -> anyhow::Result<Tensors> {
+    ensure_as_published(file)?;
     let reader = PytorchReader::new(file)
         .map_err(|e| anyhow::anyhow!("{e}; the .pth file is expected, which a wheel (a ZIP archive) holds in its folder models"))?;
     let mut all = HashMap::new();
@@ -71,6 +74,20 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Tensors> {
         all.insert(name.clone(), (tensor.shape().to_vec(), values));
     }
     Ok(all)
+}
+
+/// Published files of PyTorch have the first eight digits of their SHA-256 behind their names' last hyphen.
+fn ensure_as_published(file: &Path) -> anyhow::Result<()> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let Some((_, said)) = stem.rsplit_once('-').filter(|(_, said)| said.len() == 8 && said.bytes().all(|c| c.is_ascii_hexdigit())) else {
+        return Ok(());
+    };
+    let found = hex(&Sha256::digest(std::fs::read(file)?));
+    ensure!(
+        found.starts_with(&said.to_ascii_lowercase()),
+        "its name promises a SHA-256 that begins with {said}, and it has {found}: it is damaged, or another file; load it again, or give another one another name"
+    );
+    Ok(())
 }
 
 /// The names that PyTorch's file has for a convolution and for the normalization behind it.
@@ -234,6 +251,16 @@ mod tests {
         std::fs::write(&file, b"PK\x03\x04 not a network").unwrap();
         let said = format!("{:#}", convert(&file, &folder.path().join("out.bpk")).unwrap_err());
         assert!(said.starts_with("convert") && said.contains("weights.pth") && said.contains(".pth file is expected"), "{said}");
+        let promising = folder.path().join("weights-01234567.pth");
+        std::fs::copy(&file, &promising).unwrap();
+        let said = format!("{:#}", convert(&promising, &folder.path().join("out.bpk")).unwrap_err());
+        assert!(said.contains("begins with 01234567"), "{said}");
+        // The same bytes under a name that keeps its word are read.
+        let hash = hex(&Sha256::digest(b"PK\x03\x04 not a network"));
+        let honest = folder.path().join(format!("weights-{}.pth", &hash[..8]));
+        std::fs::copy(&file, &honest).unwrap();
+        let said = format!("{:#}", convert(&honest, &folder.path().join("out.bpk")).unwrap_err());
+        assert!(said.contains(".pth file is expected"), "{said}");
         assert!(!folder.path().join("out.bpk").exists());
     }
 }

@@ -7,7 +7,7 @@ mod small_run;
 use std::path::Path;
 use std::process::Command;
 
-use small_run::{CONFIG, ended_well, packed, trainer};
+use small_run::{CONFIG, ended_well, packed, trainer, wait_for};
 
 /// Pictures to be shown, of one training photograph.
 fn set_to_show(folder: &Path, pack: &Path) -> std::path::PathBuf {
@@ -37,7 +37,7 @@ fn an_experiment_trains_its_entries_once_and_draws_what_they_came_to() {
     let plan = folder.path().join("sweep.toml");
     std::fs::write(
         &plan,
-        "question = \"How much?\"\nbase = \"small.toml\"\n[[entry]]\nlabel = \"lambda 1\"\nset = { loss = { lambda = 1.0 } }\n\
+        "question = \"How much?\"\nbase = \"small.toml\"\ntemperature_strips = true\n[[entry]]\nlabel = \"lambda 1\"\nset = { loss = { lambda = 1.0 } }\n\
          [[entry]]\nlabel = \"lambda 0.5\"\nset = { loss = { lambda = 0.5 } }\n",
     )
     .unwrap();
@@ -59,11 +59,37 @@ fn an_experiment_trains_its_entries_once_and_draws_what_they_came_to() {
     // Grey, two entries and the truth beside each other.
     let pictures = image::open(out.join("pictures.png")).unwrap().to_rgb8();
     assert!(pictures.width() >= 4 * 48, "{} columns", pictures.width());
+    // Grey, the mode, six temperatures and the truth.
+    for label in ["lambda-1", "lambda-0.5"] {
+        let strip = image::open(out.join(format!("temperatures-{label}.png"))).unwrap().to_rgb8();
+        assert!(strip.width() >= 9 * 112 && page.contains(&format!("(temperatures-{label}.png)")), "{} wide", strip.width());
+    }
     let trained = ["lambda-1", "lambda-0.5"].map(|run| trained_at(&out.join(run)));
     std::fs::remove_file(out.join("README.md")).unwrap();
     make();
     assert_eq!(read(&out.join("README.md")), page);
     assert_eq!(["lambda-1", "lambda-0.5"].map(|run| trained_at(&out.join(run))), trained, "it was trained again");
+}
+
+#[test]
+fn a_single_picture_is_learned_by_heart() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = packed(folder.path());
+    let plan = folder.path().join("single.toml");
+    std::fs::write(
+        &plan,
+        "question = \"By heart?\"\nbase = \"small.toml\"\nsingle_picture = true\n[[entry]]\nlabel = \"regression\"\n[entry.set]\noutput = \"ab\"\n\
+         steps = 300\naverage_decay = 0.9\nschedule = { peak = 1e-2 }\n",
+    )
+    .unwrap();
+    let out = folder.path().join("single");
+    ended_well(trainer().arg("experiment").arg(&plan).arg("--data").arg(&pack).arg("--out").arg(&out));
+    let log = read(&out.join("regression/metrics.jsonl"));
+    let losses: Vec<f64> =
+        log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64()).collect();
+    let (first, last) = (losses[0], losses[losses.len() - 1]);
+    assert!(last < 0.01 * first, "{first} at first, {last} in the end: not by heart");
+    assert!(read(&out.join("README.md")).contains("# By heart?"));
 }
 
 #[test]
@@ -168,4 +194,31 @@ fn a_comparison_gives_each_the_same_time_tells_what_failed_and_puts_all_into_one
     std::fs::write(&configs[0], CONFIG).unwrap();
     let said = refused(command.args(["--limit", "3"]));
     assert!(said.contains("was made on all stills (now: 3 stills a source)"), "{said}");
+}
+
+#[test]
+fn a_comparison_or_an_experiment_that_a_signal_stops_says_so_to_a_script() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = packed(folder.path());
+    let config = folder.path().join("small.toml");
+    std::fs::write(&config, CONFIG.replace("steps = 60", "steps = 100000")).unwrap();
+    let ends_at = |command: &mut Command, until: &Path| {
+        let mut child = command.arg("--data").arg(&pack).spawn().unwrap();
+        wait_for(until, &mut child);
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        // Not 0: not everything is made. Not 1: nothing failed.
+        assert_eq!(child.wait().unwrap().code(), Some(75));
+    };
+    let (table, runs) = (folder.path().join("table"), folder.path().join("runs"));
+    let mut compare = trainer();
+    compare.arg("compare").arg(&config).arg("--out").arg(&table).arg("--runs").arg(&runs).args(["--minutes", "600"]);
+    // What follows is the trial of what a step costs, hundreds of steps of it: no run has begun.
+    ends_at(&mut compare, &table.join("baselines.json"));
+    assert!(!runs.join("small").exists() && !table.join("README.md").exists());
+
+    let plan = folder.path().join("alone.toml");
+    std::fs::write(&plan, "question = \"?\"\nbase = \"small.toml\"\n[[entry]]\nlabel = \"alone\"\n").unwrap();
+    let out = folder.path().join("alone");
+    ends_at(trainer().arg("experiment").arg(&plan).arg("--out").arg(&out), &out.join("alone/checkpoints/00000010"));
+    assert!(!out.join("README.md").exists());
 }

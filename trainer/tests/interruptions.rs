@@ -106,31 +106,38 @@ fn failed(command: &mut Command) -> String {
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
     // A checkpoint at every step: a kill often meets one that is being written.
-    let (folder, pack) = prepared(&[("checkpoint_every = 10", "checkpoint_every = 1"), ("steps = 60", "steps = 40")]);
+    let (folder, pack) = prepared(&[("checkpoint_every = 10", "checkpoint_every = 1")]);
     let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
     assert!(start(folder.path(), &pack, &whole).wait().unwrap().success());
-    let mut kills = 0;
-    for milliseconds in [30, 170, 90, 260, 130, 210, 340] {
-        let mut child = if run_folder::config_file(&killed).exists() {
-            trainer().arg("resume").arg(&killed).spawn().unwrap()
-        } else {
-            start(folder.path(), &pack, &killed)
-        };
+    let go_on = || match run_folder::config_file(&killed).exists() {
+        true => trainer().arg("resume").arg(&killed).spawn().unwrap(),
+        false => start(folder.path(), &pack, &killed),
+    };
+    let newest = || run_folder::checkpoints(&killed).exists().then(|| steps(&killed).pop()).flatten();
+    // While it starts.
+    for milliseconds in [30, 90] {
+        let mut child = go_on();
         std::thread::sleep(Duration::from_millis(milliseconds));
-        kills += u32::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    assert!(kills > 3, "only {kills} were still running when they were killed");
-    if !run_folder::config_file(&killed).exists() {
-        let mut child = start(folder.path(), &pack, &killed);
-        wait_for(&run_folder::config_file(&killed), &mut child);
+    // While it trains: behind a checkpoint that was not there before, and so often within the next.
+    for milliseconds in [0, 3, 7, 13, 20] {
+        let before = newest();
+        let mut child = go_on();
+        while newest() <= before {
+            assert!(child.try_wait().unwrap().is_none(), "it ended at step {:?}", newest());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(milliseconds));
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    let reached = newest().unwrap();
+    assert!(reached.as_str() >= "00000004" && reached.as_str() < "00000060", "the kills ended at step {reached}");
     ended_well(trainer().arg("resume").arg(&killed));
     assert_same_end(&killed, &whole);
-    assert_eq!(steps(&killed), ["00000038", "00000039", "00000040"]);
+    assert_eq!(steps(&killed), ["00000058", "00000059", "00000060"]);
     let left = fs::read_dir(run_folder::checkpoints(&killed)).unwrap().count();
     assert_eq!(left, 3, "a half checkpoint stayed");
 }
@@ -344,6 +351,23 @@ fn a_set_without_anything_to_validate_on_is_refused_at_the_beginning_and_clips_a
     assert!(!run.exists(), "a run that cannot be measured was begun");
     ended_well(trainer().arg("train").arg(&config).arg("--data").arg(packed("clips", &clips)).arg("--run").arg(&run));
     assert!(fs::read_to_string(run.join("metrics.jsonl")).unwrap().contains("validation_loss"));
+}
+
+#[test]
+fn a_shard_whose_content_was_lost_is_named_before_anything_is_trained() {
+    let (folder, pack) = prepared(&[]);
+    // As a copy leaves it that reserved its room and then broke off: the length is right, and nothing else.
+    let shard = pack.join("train-000.shard");
+    let length = fs::metadata(&shard).unwrap().len();
+    fs::File::options().write(true).open(&shard).unwrap().set_len(length / 2).unwrap();
+    fs::File::options().write(true).open(&shard).unwrap().set_len(length).unwrap();
+    let (config, run) = (folder.path().join("small.toml"), folder.path().join("run"));
+    let train = failed(trainer().arg("train").arg(&config).arg("--data").arg(&pack).arg("--run").arg(&run));
+    let dry_run = failed(trainer().arg("dry-run").arg(&config).arg("--data").arg(&pack));
+    for said in [train, dry_run] {
+        assert!(said.contains("train-000.shard: SHA-256 is"), "{said}");
+    }
+    assert!(!run.exists());
 }
 
 #[test]

@@ -2,15 +2,15 @@
 //! goes on as if it had not been.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod made_up;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use autochrome_trainer::checkpoint::load_weights;
 use autochrome_trainer::config::RunConfig;
-use autochrome_trainer::data::pack::{PackConfig, PackInput, pack};
-use autochrome_trainer::data::split::{Split, split_of};
 use autochrome_trainer::losses::adversarial::{AdversarialConfig, critic_channels};
 use autochrome_trainer::losses::features::{FeatureConfig, FeatureNetKind};
 use autochrome_trainer::losses::regression::{Distance, RegressionConfig};
@@ -20,6 +20,8 @@ use autochrome_trainer::{run_folder, train};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
+
+use made_up::{encoder, packed};
 
 /// A test for each configuration, so that they run side by side: which part of the loss falls, and to what share of its beginning; and the same run
 /// once more, interrupted in its middle.
@@ -89,13 +91,13 @@ fn tiny(name: &str) -> RunConfig {
     (config.log_every, config.checkpoint_every, config.evaluate_every) = (5, 30, 1000);
     (config.schedule.peak, config.schedule.warmup_steps) = (1e-2, 4);
     config.input_size = [64, 32];
-    let output = config.adversarial.as_ref().map_or(12, |adversarial| adversarial.critic.side_min());
+    let judged = config.adversarial.as_ref().map_or(12, |adversarial| adversarial.critic.side_min());
+    // What looks through the encoder sees at least as much as that takes.
+    let output = judged.max(if config.loss.feature.is_some() { 32 } else { 0 });
     let side = (output * config.data.output_stride).next_multiple_of(config.net.side_multiple());
     (config.data.lanes, config.data.width, config.data.height, config.data.chunks_per_item) = (2, side, side, 2);
-    config.data.clip_share = 0.0;
-    // No file of weights is at hand here.
-    if let Some(feature) = &mut config.loss.feature {
-        feature.net = FeatureNetKind::Random;
+    if config.loss.feature.is_some() {
+        config.take_encoder_weights(encoder());
     }
     if let Some(AdversarialConfig { critic, generator_steps, critic_steps, .. }) = &mut config.adversarial {
         let (CriticConfig::Patch70 { width } | CriticConfig::Patch30 { width } | CriticConfig::Nogan { width }) = critic;
@@ -106,36 +108,6 @@ fn tiny(name: &str) -> RunConfig {
     }
     config.check().unwrap();
     config
-}
-
-/// A packed set of smooth colored pictures, made once for all tests.
-fn packed() -> &'static Path {
-    static PACK: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let folder = PACK.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let photos = folder.path().join("photos");
-        std::fs::create_dir(&photos).unwrap();
-        let mut wanted = [(Split::Train, 3), (Split::Validation, 2)];
-        for index in 0_u32.. {
-            let name = format!("picture_{index}.png");
-            let Some((_, left)) = wanted.iter_mut().find(|(split, left)| *split == split_of(&name) && *left > 0) else { continue };
-            *left -= 1;
-            let hue = index as f32;
-            let picture = image::RgbImage::from_fn(64, 48, |x, y| {
-                let wave = |phase: f32| (127.0 + 100.0 * (x as f32 / 20.0 + y as f32 / 15.0 * phase + hue * phase).sin()) as u8;
-                image::Rgb([wave(1.0), wave(1.7), wave(2.3)])
-            });
-            picture.save(photos.join(name)).unwrap();
-            if wanted.iter().all(|(_, left)| *left == 0) {
-                break;
-            }
-        }
-        let inputs = vec![PackInput::detect(&photos).unwrap()];
-        pack(&PackConfig { inputs, out: folder.path().join("pack"), short_side: 48, ..PackConfig::default() }, &mut |_, _| {}).unwrap();
-        folder
-    });
-    // The folder is left to the system: statics are not dropped.
-    Box::leak(folder.path().join("pack").into_boxed_path())
 }
 
 /// Lets a run end behind the line of the log about step `until`.

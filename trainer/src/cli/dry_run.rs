@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
+use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::train::dry_run::dry_run;
 
 use super::device::Devices;
@@ -27,6 +28,7 @@ impl DryRun {
         let Self { config, data, changes, devices } = self;
         let mut config = changes.read(&config)?;
         devices.fit(&mut config);
+        PackedSet::open(&data)?.verify()?;
         let found = dry_run(&config, &data, &devices.open()?)?;
         println!("{}", found.summary());
         // The summary says why; a run would end at its first evaluation.

@@ -14,11 +14,16 @@ use autochrome_trainer::evaluate::{
 use autochrome_trainer::export;
 use autochrome_trainer::files::write_atomically;
 use clap::ValueEnum;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tempfile::TempDir;
 use tract_onnx::pb::ModelProto;
 
 use super::pack::Framing;
 use crate::terminal::Bar;
+
+/// How often a folder is removed that is still being written to.
+const ATTEMPTS: usize = 20;
 
 /// Measures model files beside grey pictures: one table, and a page with pictures.
 #[derive(clap::Args)]
@@ -219,6 +224,7 @@ impl Opened {
         }
         let what = || format!("evaluate on {}, which is no packed set", data.display());
         let folder = tempfile::tempdir().context("make a folder to pack into")?;
+        remove_on_signals(folder.path())?;
         let out = folder.path().join("packed");
         let input = if data.exists() { PackInput::detect(data) } else { PackInput::parse(&text) };
         let config = framing.apply(PackConfig { inputs: vec![input.with_context(what)?], out: out.clone(), ..PackConfig::default() });
@@ -228,4 +234,18 @@ impl Opened {
         summary.skipped.iter().take(20).for_each(|s| eprintln!("damaged or of no use: {s}"));
         Ok(Self { set: PackedSet::open(&out)?, temporary: Some(folder) })
     }
+}
+
+/// Lets SIGINT and SIGTERM end the process as they always do, and first removes `folder`: a film that is packed is large.
+fn remove_on_signals(folder: &Path) -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for signals")?;
+    let folder = folder.to_path_buf();
+    let end = move || {
+        for signal in signals.forever() {
+            // What is being written just now may appear behind the first look.
+            let _ = (0..ATTEMPTS).find(|_| std::fs::remove_dir_all(&folder).is_ok() || !folder.exists());
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(end).map(drop).context("start thread signals")
 }

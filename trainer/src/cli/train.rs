@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, ensure};
 use autochrome_trainer::config::{RunConfig, SizeConfig};
+use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::run_folder;
 use autochrome_trainer::train::{self, Ended};
 
@@ -76,6 +77,7 @@ impl Train {
         let Self { config, data, run, changes, devices } = self;
         let mut config = changes.read(&config)?;
         devices.fit(&mut config);
+        PackedSet::open(&data)?.verify()?;
         let mut watcher = terminal::Terminal::new();
         let ended = train::start(&run, &config, &data, &devices.open()?, &*stop_on_signals()?, &mut watcher)?;
         unfinished_if(ended == Ended::Stopped)

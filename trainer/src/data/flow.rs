@@ -10,7 +10,7 @@ pub struct Flow {
     /// frame t-1, in output pixels; 0 where nobody knows.
     pub offsets: Vec<f32>,
     /// `[T-1][B][1][h][w]`: 1 where the offset is known and leads between the middles of four pixels, so that frame t-1 can be interpolated
-    /// there; 0 for films, across cuts, and outside of the picture.
+    /// there; 0 for films, across cuts, and outside of the picture, where it is mirrored.
     pub valid: Vec<f32>,
 }
 
@@ -22,8 +22,8 @@ impl Flow {
         Self { offsets: vec![0.0; pairs * 2 * height * width], valid: vec![0.0; pairs * height * width] }
     }
 
-    /// Fills in one pair of frames, which were seen through the views `now` and `before`.
-    pub(super) fn set(&mut self, pair: usize, now: &View, before: &View, config: &LaneConfig) {
+    /// Fills in one pair of frames of a photograph of (width, height) pixels, which were seen through the views `now` and `before`.
+    pub(super) fn set(&mut self, pair: usize, now: &View, before: &View, photograph: (u32, u32), config: &LaneConfig) {
         let (height, width) = config.output_size();
         let (stride, pixels) = (config.output_stride as f64, height * width);
         let (offsets_x, offsets_y) = self.offsets[pair * 2 * pixels..][..2 * pixels].split_at_mut(pixels);
@@ -37,7 +37,9 @@ impl Flow {
             let (was_x, was_y) = (was(of_x), was(of_y));
             offsets_x[at] = (was_x - x) as f32;
             offsets_y[at] = (was_y - y) as f32;
-            valid[at] = if inside(was_x, width) && inside(was_y, height) { 1.0 } else { 0.0 };
+            let is_known =
+                inside(was_x, width) && inside(was_y, height) && now.is_inside(x * stride, y * stride, photograph.0, photograph.1);
+            valid[at] = if is_known { 1.0 } else { 0.0 };
         }
     }
 }

@@ -201,7 +201,7 @@ impl Lanes {
                         && item.kind == ItemKind::Still
                         && begin == shot.begin
                     {
-                        flow.set((t - 1) * lanes + lane, &view, &earlier, &self.config);
+                        flow.set((t - 1) * lanes + lane, &view, &earlier, (item.width, item.height), &self.config);
                     }
                 }
 

@@ -5,6 +5,7 @@
 //! names) is in the manifest. The manifest is written last, so a folder that has one is complete.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -156,14 +157,15 @@ impl PackedSet {
     /// Reads every shard and compares its SHA-256 with the manifest. Takes about a second a gigabyte.
     ///
     /// # Errors
-    /// Names the first shard whose content is not what was packed.
+    /// Names the first shard that cannot be read or whose content is not what was packed.
     pub fn verify(&self) -> Result<()> {
-        self.manifest.shards.par_iter().zip(&self.maps).try_for_each(|(entry, map)| {
-            let found = hex(&Sha256::digest(map));
+        self.manifest.shards.par_iter().try_for_each(|entry| {
+            let path = self.folder.join(&entry.file);
+            let found = sha256_of(&path).with_context(|| format!("verify {}", path.display()))?;
             ensure!(
                 found == entry.sha256,
                 "verify {}: SHA-256 is {found}, the manifest says {}; the file was changed or damaged, pack again",
-                self.folder.join(&entry.file).display(),
+                path.display(),
                 entry.sha256
             );
             Ok(())
@@ -187,6 +189,14 @@ impl PackedSet {
         let bytes = item.frame_bytes();
         let start = item.offset as usize + index * bytes;
         &self.maps[item.shard][start..start + bytes]
+    }
+
+    /// The frame that stands for an item where one picture is wanted: the middle one. Films begin with black, and with titles.
+    ///
+    /// # Panics
+    /// When `item` is of another packed set and lies outside this one's shards.
+    pub fn picture(&self, item: &Item) -> &[u8] {
+        self.frame(item, item.frames as usize / 2)
     }
 
     /// All frames of an item, back to back.
@@ -266,6 +276,18 @@ fn check_item(item: &Item, shards: &[ShardEntry]) -> Result<()> {
     Ok(())
 }
 
+/// A file's SHA-256, lower-case hexadecimal. Read piece by piece: what is mapped would count as this process's memory.
+fn sha256_of(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let (mut digest, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hex(&digest.finalize())),
+            length => digest.update(&piece[..length]),
+        }
+    }
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -295,6 +317,11 @@ pub(crate) mod test_sets {
         }
         write_description(folder, MANIFEST_NAME, &writer.close(32, vec!["made".to_owned()]).unwrap()).unwrap();
         PackedSet::open(folder).unwrap()
+    }
+
+    /// One even grey still for training.
+    pub(crate) fn grey_set(folder: &Path) -> PackedSet {
+        pack_of(folder, [(new_item("grey.png", ItemKind::Still, 32, 24, Split::Train), vec![128; 32 * 24 * 3])])
     }
 
     /// Four stills and two clips for training, two stills for validation.

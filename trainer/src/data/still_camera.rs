@@ -215,6 +215,13 @@ pub struct View {
 }
 
 impl View {
+    /// Whether the output's point (x, y) is one of a source of `width` x `height` pixels. Outside of it the picture is mirrored, and moves the other way.
+    pub fn is_inside(&self, x: f64, y: f64, width: u32, height: u32) -> bool {
+        let at = |origin: f32, along_x: f32, along_y: f32| f64::from(origin) + x * f64::from(along_x) + y * f64::from(along_y);
+        (0.0..=f64::from(width)).contains(&at(self.origin.0, self.along_x.0, self.along_y.0))
+            && (0.0..=f64::from(height)).contains(&at(self.origin.1, self.along_x.1, self.along_y.1))
+    }
+
     /// Where `before` sees the point that this view has at (x, y): rows of factors on x, y and 1, the first row for x. Output pixels.
     pub fn seen_from(&self, before: &View) -> [[f64; 3]; 2] {
         let pair = |(x, y): (f32, f32)| (f64::from(x), f64::from(y));
@@ -456,6 +463,15 @@ mod tests {
             let (left, right) = (camera.x.at(0) - camera.window.0 / 2.0, camera.x.at(0) + camera.window.0 / 2.0);
             assert!(left >= -0.01 && right <= 192.01, "{left} {right}");
         }
+    }
+
+    #[test]
+    fn a_point_beyond_the_source_is_told() {
+        // Two source pixels a step, the window begins 4 to the left of the picture and 6 below its upper edge.
+        let view = View { origin: (-4.0, 6.0), along_x: (2.0, 0.0), along_y: (0.0, 2.0) };
+        let inside = |x: f64, y: f64| view.is_inside(x, y, 20, 10);
+        assert!(!inside(1.9, 0.5) && inside(2.1, 0.5) && inside(11.9, 1.9));
+        assert!(!inside(12.1, 1.9) && !inside(11.9, 2.1));
     }
 
     #[test]

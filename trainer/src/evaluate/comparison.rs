@@ -208,7 +208,7 @@ fn stills(
         .map(|contestant| new(if contestant.colorist.temperature().is_some() { plan.temperatures.len() } else { 0 }))
         .collect();
     for item in exhibits.stills() {
-        let picture = exhibits.picture(item, 0);
+        let picture = exhibits.still(item);
         let group = 1 + sources.iter().position(|source| *source == item.source).unwrap_or(0);
         for at in [0, group] {
             of_truth.tallies[at].add_colors(&picture, &picture.chroma, &picture.rgb);
@@ -328,7 +328,7 @@ mod tests {
     impl Knowing {
         fn of(set: &PackedSet, share: f32) -> Self {
             let exhibits = Exhibits::choose(set, Share::Of(Split::Validation), 100).unwrap();
-            Self { pictures: exhibits.stills().iter().map(|item| exhibits.picture(item, 0)).collect(), share, seen: None }
+            Self { pictures: exhibits.stills().iter().map(|item| exhibits.still(item)).collect(), share, seen: None }
         }
 
         fn colors(&self, share: f32, grey: &Plane<u8>) -> Chroma {

@@ -49,7 +49,7 @@ pub struct Exhibits<'a> {
 }
 
 impl<'a> Exhibits<'a> {
-    /// All clips of `share`, and at most `limit` stills of each source; where there are clips alone, their first frames are the stills.
+    /// All clips of `share`, and at most `limit` stills of each source; where there are clips alone, their middle frames are the stills.
     /// What is too small for the figures, below [`SSIM_SIDE`] pixels a side, is left out, and so are stills without color.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl<'a> Exhibits<'a> {
     pub fn choose_from(origin: &Path, set: &'a PackedSet, share: Share, limit: usize) -> anyhow::Result<Self> {
         let mut exhibits = Self::of(origin, set, share)?;
         let found = exhibits.stills.len();
-        exhibits.stills.retain(|item| has_color(set.frame(item, 0)));
+        exhibits.stills.retain(|item| has_color(set.picture(item)));
         exhibits.colorless = found - exhibits.stills.len();
         ensure!(
             !exhibits.stills.is_empty(),
@@ -100,7 +100,7 @@ impl<'a> Exhibits<'a> {
         ensure!(!items.is_empty(), "all {found} pictures in {folder} are too small: figures need at least {SSIM_SIDE} pixels a side");
         let mut stills: Vec<&Item> = items.iter().copied().filter(|item| item.kind == ItemKind::Still).collect();
         if stills.is_empty() {
-            // Of clips alone, their first frames are the stills.
+            // Of clips alone, their middle frames are the stills.
             stills = items.clone();
         }
         let stills = sources(&stills).iter().flat_map(|source| of_source(&stills, source)).collect();
@@ -151,6 +151,11 @@ impl<'a> Exhibits<'a> {
     /// At most `count` stills, evenly spread over all sources.
     pub fn some_stills(&self, count: usize) -> Vec<&'a Item> {
         spread(&self.stills, count)
+    }
+
+    /// The picture of an item: [`PackedSet::picture`].
+    pub fn still(&self, item: &Item) -> TruePicture {
+        TruePicture::new(self.set.picture(item), item.width as usize, item.height as usize)
     }
 
     /// One frame of an item.

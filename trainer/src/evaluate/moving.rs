@@ -160,12 +160,12 @@ pub(super) fn measure(
         let of_truth: Vec<&Chroma> = frames.iter().map(|frame| &frame.chroma).collect();
         truth.films += 1;
         truth.film_cdc += true_consistency(&frames).unwrap_or(0.0);
-        add_warp(&mut truth.warp, &of_truth, &views);
+        add_warp(&mut truth.warp, &of_truth, &views, item);
         contestants.par_iter_mut().zip(&mut tallies).try_for_each(|(contestant, tally)| {
             let colors = colored(&mut *contestant.colorist, &frames).with_context(|| failed(contestant, item))?;
             tally.films += 1;
             tally.film_cdc += consistency(&frames, &colors).unwrap_or(0.0);
-            add_warp(&mut tally.warp, &colors.iter().collect::<Vec<_>>(), &views);
+            add_warp(&mut tally.warp, &colors.iter().collect::<Vec<_>>(), &views, item);
             anyhow::Ok(())
         })?;
         done();
@@ -201,13 +201,14 @@ fn true_consistency(frames: &[TruePicture]) -> Option<f64> {
     color_distribution_consistency(&frames.iter().map(|frame| histograms(&frame.rgb)).collect::<Vec<_>>())
 }
 
-fn add_warp(warp: &mut WarpError, colors: &[&Chroma], views: &[View]) {
+/// Along the motion that is known: what `photograph` shows, and not what is mirrored beyond its edges.
+fn add_warp(warp: &mut WarpError, colors: &[&Chroma], views: &[View], photograph: &Item) {
     for (pair, views) in colors.windows(2).zip(views.windows(2)) {
         let [to_x, to_y] = views[0].seen_from(&views[1]);
         warp.add(pair[0], pair[1], |x, y| {
             let (x, y) = (x as f64 + 0.5, y as f64 + 0.5);
             let to = |[along_x, along_y, shift]: [f64; 3]| (along_x * x + along_y * y + shift - 0.5) as f32;
-            (to(to_x), to(to_y))
+            views[0].is_inside(x, y, photograph.width, photograph.height).then(|| (to(to_x), to(to_y)))
         });
     }
 }
@@ -217,7 +218,7 @@ fn film(set: &PackedSet, item: &Item, number: u64) -> (Vec<TruePicture>, Vec<Vie
     let mut rng = ChaCha8Rng::seed_from_u64(number);
     let (width, height) = FILM_SIZE;
     let camera = StillCamera::sample(&film_motion(), (item.width, item.height), FILM_SIZE, true, &mut rng);
-    let source = Source { rgb: set.frame(item, 0), width: item.width, height: item.height };
+    let source = Source { rgb: set.picture(item), width: item.width, height: item.height };
     let views: Vec<View> = (0..FILM_FRAMES).map(|frame| camera.view(frame, &mut rng)).collect();
     let frames = views.iter().map(|view| {
         let mut rgb = vec![0; width * height * 3];
@@ -229,7 +230,7 @@ fn film(set: &PackedSet, item: &Item, number: u64) -> (Vec<TruePicture>, Vec<Vie
 
 /// A photograph that stands still before a camera with noise.
 pub(super) fn noisy_frames(set: &PackedSet, item: &Item, rng: &mut ChaCha8Rng) -> Vec<Plane<u8>> {
-    let small = grey_luma(set.frame(item, 0), item.width as usize, item.height as usize);
+    let small = grey_luma(set.picture(item), item.width as usize, item.height as usize);
     let clean = resample(&small, f32::from, SCENE_SIZE);
     let frame = |_| {
         let noisy = clean.data.iter().map(|v| (v + NOISE_SIGMA * gaussian(rng)).round().clamp(0.0, 255.0) as u8).collect();
@@ -276,7 +277,7 @@ fn add_scene(tally: &mut MovingTally, colorist: &mut dyn Colorist, frames: &[Pla
 #[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 mod tests {
     use super::*;
-    use crate::data::shard::test_sets::small_set;
+    use crate::data::shard::test_sets::{grey_set, small_set};
     use crate::data::split::Split;
 
     /// Colors everything at once, then fades: what a network does whose state settles slowly.
@@ -303,6 +304,41 @@ mod tests {
         let scene = tally.figures().scene.unwrap();
         assert_eq!(scene.settling_frames, 3.0);
         assert_eq!(scene.flicker_coarse, None);
+        // Of the frames 10 to 39, which are 2^(4-n): the deviation of a*, and none of b*.
+        assert!((scene.flicker - 0.001_562_5).abs() < 1e-6, "{}", scene.flicker);
+    }
+
+    /// Colors by what it sees, and twice as much before it is grown to the frame's size.
+    struct Seeing(Option<Plane<u8>>);
+
+    impl Colorist for Seeing {
+        fn begin(&mut self) {}
+
+        fn color(&mut self, grey: &Plane<u8>) -> anyhow::Result<Chroma> {
+            self.0 = Some(grey.clone());
+            let a = Plane::from_vec(grey.width, grey.height, grey.data.iter().map(|&luma| f32::from(luma)).collect());
+            Ok(Chroma { a, b: Plane::filled(grey.width, grey.height, 0.0) })
+        }
+
+        fn coarse(&self) -> Option<Chroma> {
+            let grey = self.0.as_ref()?;
+            let plane = || Plane::from_vec(grey.width, grey.height, grey.data.iter().map(|&luma| 2.0 * f32::from(luma)).collect());
+            Some(Chroma { a: plane(), b: plane() })
+        }
+    }
+
+    #[test]
+    fn flicker_is_the_deviation_over_time_of_what_noise_makes_of_a_scene() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = grey_set(folder.path());
+        let frames = noisy_frames(&set, &set.items(Split::Train)[0], &mut ChaCha8Rng::seed_from_u64(5));
+        let mut tally = MovingTally::default();
+        add_scene(&mut tally, &mut Seeing(None), &frames).unwrap();
+        let scene = tally.figures().scene.unwrap();
+        // Noise of 5 codes, rounded to whole ones; the mean deviation of 30 values is 0.975 of theirs (c4, and 30 for 29 in the denominator). b* has none.
+        let deviation = 0.975 * (NOISE_SIGMA * NOISE_SIGMA + 1.0 / 12.0).sqrt();
+        assert!((scene.flicker / (0.5 * f64::from(deviation)) - 1.0).abs() < 0.01, "{}", scene.flicker);
+        assert!((scene.flicker_coarse.unwrap() / (4.0 * scene.flicker) - 1.0).abs() < 1e-6, "{scene:?}");
     }
 
     /// Turns from one color to another after so many frames.
@@ -338,7 +374,7 @@ mod tests {
         assert!((x - 96.0).hypot(y - 72.0) > 0.5, "the camera moves: {x} {y}");
         let warped = |colors: &[&Chroma]| {
             let mut warp = WarpError::default();
-            add_warp(&mut warp, colors, &views);
+            add_warp(&mut warp, colors, &views, item);
             warp.root()
         };
         let moving: Vec<&Chroma> = frames.iter().map(|frame| &frame.chroma).collect();

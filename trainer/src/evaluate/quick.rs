@@ -92,7 +92,7 @@ pub fn stills(
     let items = exhibits.some_stills(limit);
     let mut sums = vec![[0.0_f64; 6]; temperatures.len()];
     for item in &items {
-        let truth = exhibits.picture(item, 0);
+        let truth = exhibits.still(item);
         let psnr_grey = psnr(&truth.without_color(), &truth.rgb);
         colorist.begin();
         let usual = colorist.color(&truth.grey).with_context(|| format!("color {}", item.name))?;
@@ -120,7 +120,7 @@ pub fn sample_grid(models: Vec<Colorizer>, exhibits: &Exhibits, rows: usize, fil
     for row in 0..rows {
         let item = items[(row * items.len() + items.len() / 2) / rows];
         let (item_width, item_height) = (item.width as usize, item.height as usize);
-        let rgb = set.frame(item, 0);
+        let rgb = set.picture(item);
         let luma = grey_luma(rgb, item_width, item_height);
         let mut cells = vec![luma.data.iter().flat_map(|&y| [y; 3]).collect::<Vec<u8>>()];
         for painter in &mut painters {

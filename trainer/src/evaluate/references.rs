@@ -38,7 +38,7 @@ impl References {
     /// If there is none, or none is left.
     pub fn apart_from(measured: &Exhibits, set: &PackedSet, most: usize) -> anyhow::Result<Self> {
         let names = measured.stills().iter().map(|item| (item.source.as_str(), item.name.as_str())).collect();
-        let pixels = measured.stills().iter().map(|item| measured.set().frame(item, 0)).collect();
+        let pixels = measured.stills().iter().map(|item| measured.set().picture(item)).collect();
         Self::of(set, most, &names, &pixels)
     }
 
@@ -48,13 +48,13 @@ impl References {
         ensure!(!items.is_empty(), "{folder} has no training stills to take colors from; name another packed set");
         items.retain(|item| !names.contains(&(item.source.as_str(), item.name.as_str())));
         let count = items.len().min(most.max(1));
-        let chosen = (0..count).map(|i| items[i * items.len() / count]).filter(|item| !pixels.contains(set.frame(item, 0)));
+        let chosen = (0..count).map(|i| items[i * items.len() / count]).filter(|item| !pixels.contains(set.picture(item)));
         let pictures: Vec<Reference> = chosen
             .map(|item| Reference {
                 name: item.name.clone(),
                 width: item.width as usize,
                 height: item.height as usize,
-                rgb: set.frame(item, 0).to_vec(),
+                rgb: set.picture(item).to_vec(),
             })
             .collect();
         ensure!(
@@ -126,7 +126,7 @@ mod tests {
         let references = References::apart_from(&exhibits, &same, 100).unwrap();
         assert_eq!(names(&references), ["still_3.png"]);
         // By their pixels, whatever they are called.
-        let pixels: HashSet<&[u8]> = exhibits.stills().iter().map(|item| set.frame(item, 0)).collect();
+        let pixels: HashSet<&[u8]> = exhibits.stills().iter().map(|item| set.picture(item)).collect();
         assert_eq!(names(&References::of(&same, 100, &HashSet::new(), &pixels).unwrap()), ["still_3.png"]);
         let all = Exhibits::choose(&set, Share::Whole, 100).unwrap();
         let message = References::apart_from(&all, &same, 100).err().unwrap().to_string();

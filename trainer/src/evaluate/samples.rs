@@ -68,7 +68,7 @@ impl Samples {
             return Ok(samples);
         }
         for item in exhibits.some_stills(count) {
-            let truth = exhibits.picture(item, 0);
+            let truth = exhibits.still(item);
             let (width, height) = truth.size();
             let mut versions = Vec::new();
             for Contestant { name, colorist, .. } in &mut *contestants {

@@ -132,7 +132,7 @@ impl Budget {
         }
         let (Self::ProcessorMinutes(minutes) | Self::Minutes(minutes)) = self;
         let enough_s = TRIAL_S.max(TRIAL_SHARE * 60.0 * minutes);
-        let mut step_s = 0.0;
+        let mut costs = Vec::new();
         for Phase { share, generator_steps, critic_steps, rounds } in phases(config) {
             let folder = tempfile::tempdir().context("create a folder for a trial run")?;
             let mut trial = RunConfig {
@@ -157,14 +157,22 @@ impl Budget {
                 return Ok(None);
             }
             ensure!(watcher.spent_s > 0.0, "this system does not say what a step costs; give steps in place of minutes");
-            step_s += share * watcher.spent_s / watcher.steps.max(1) as f64;
+            costs.push((share, watcher.spent_s / watcher.steps.max(1) as f64));
         }
         let (Self::ProcessorMinutes(minutes) | Self::Minutes(minutes)) = self;
-        let budget_s = 60.0 * minutes;
-        let steps = (budget_s / step_s) as u64;
-        ensure!(steps > 0, "a step costs {step_s:.1} s; not one fits into {self}");
-        Ok(Some(steps))
+        steps_within(60.0 * minutes, &costs).map(Some).with_context(|| format!("plan for {self}"))
     }
+}
+
+/// How many steps fit into `budget_s` seconds, of which these shares cost so many seconds a step.
+///
+/// # Errors
+/// If not one fits.
+fn steps_within(budget_s: f64, costs: &[(f64, f64)]) -> anyhow::Result<u64> {
+    let step_s: f64 = costs.iter().map(|(share, step_s)| share * step_s).sum();
+    let steps = (budget_s / step_s) as u64;
+    ensure!(steps > 0, "a step costs {step_s:.1} s; not one fits");
+    Ok(steps)
 }
 
 #[cfg(test)]
@@ -186,6 +194,18 @@ mod tests {
         assert_eq!(spent(Budget::ProcessorMinutes(9.0)), 2.0);
         // 12 frames a step: 20 steps of 3 s and 10 of 6 s by the clock as well.
         assert_eq!(spent(Budget::Minutes(9.0)), 2.0);
+    }
+
+    #[test]
+    fn steps_fill_the_budget_each_phase_at_its_own_cost() {
+        // 0.75 x 1 s + 0.15 x 2 s + 0.1 x 4 s = 1.45 s a step.
+        assert_eq!(steps_within(60.0, &[(0.75, 1.0), (0.15, 2.0), (0.1, 4.0)]).unwrap(), 41);
+        assert_eq!(steps_within(60.0, &[(1.0, 0.25)]).unwrap(), 240);
+        let said = steps_within(1.0, &[(0.5, 1.0), (0.5, 2.0)]).unwrap_err().to_string();
+        assert!(said.contains("a step costs 1.5 s; not one fits"), "{said}");
+        // 12 frames at 4 a second are 3 s by the clock, in which two threads spend 5.
+        let costs = [Budget::ProcessorMinutes(1.0), Budget::Minutes(1.0)].map(|budget| budget.step_s(12.0, 4.0, 5.0));
+        assert_eq!(costs, [5.0, 3.0]);
     }
 
     #[test]

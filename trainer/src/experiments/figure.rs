@@ -99,7 +99,7 @@ fn strips(entries: &[Entry], shown: &Exhibits<'_>, out: &Path) -> anyhow::Result
         let mut rows = Vec::new();
         for item in shown.some_stills(SHOWN) {
             let (set, width, height) = (shown.set(), item.width, item.height);
-            let picture = RgbImage::from_raw(width, height, set.frame(item, 0).to_vec()).context("a picture of a packed set")?;
+            let picture = RgbImage::from_raw(width, height, set.picture(item).to_vec()).context("a picture of a packed set")?;
             rows.push(decodes::row(&mut painter, &picture, &decodes)?);
         }
         let name = format!("temperatures-{}.png", entry.folder());
@@ -123,7 +123,12 @@ fn measured(plan: &Plan, entries: &[Entry], set: &PackedSet, setting: &Setting) 
     let found = evaluate::evaluate(contestants, &exhibits, None, &measures, &mut |_, _| ())?;
     let curve = |row: &evaluate::Row| {
         let of_all = row.curve.iter().filter(|point| point.source == row.all().source);
-        Series::new(&row.name, of_all.map(|q| (100.0 * q.colorfulness_share(), q.gain())).collect())
+        let mut points: Vec<(f64, f64)> = of_all.map(|q| (100.0 * q.colorfulness_share(), q.gain())).collect();
+        // A regression has no temperature, and one point.
+        if let (true, Some(against)) = (points.is_empty(), &row.all().against_truth) {
+            points.push((100.0 * against.colorfulness_share, against.gain));
+        }
+        Series::new(&row.name, points)
     };
     let chart = Chart {
         title: "The trade-off over the temperature".into(),
@@ -181,7 +186,9 @@ impl Log {
         let lines: Vec<[f64; 3]> =
             all.iter().filter_map(|l| Some([number(l, "step")?, number(l, "learning_rate")?, number(l, "loss")?])).collect();
         let [step, _, loss] = *lines.last().with_context(|| format!("{} has no loss", file.display()))?;
-        let validation = all.iter().rev().find_map(|line| number(line, "validation_loss"));
+        // A loss that is no number was written as null, and is not the one before it.
+        let newest = all.iter().rev().find(|line| line.get("validation_loss").is_some());
+        let validation = newest.and_then(|line| number(line, "validation_loss"));
         let validation_loss = validation.map_or("-".into(), |loss| format!("{loss:.4}"));
         Ok(Self { lines, steps: step as u64, last_loss: loss, validation_loss })
     }

@@ -21,6 +21,16 @@ const CLEAR: u16 = 1 << CODE_BITS;
 const END: u16 = CLEAR + 1;
 const CODES_MAX: u16 = 4096;
 
+/// Whether so many frames of (width, height) pixels are no more than a GIF takes here. All of them are in memory at once: who makes them asks before.
+///
+/// # Errors
+/// If they are more.
+pub fn ensure_within(frames: usize, (width, height): (u32, u32)) -> anyhow::Result<()> {
+    let pixels = (frames as u64).saturating_mul(u64::from(width) * u64::from(height));
+    ensure!(pixels <= PIXELS_MAX, "{frames} frames of {width}x{height} are too many for a GIF: shrink them, or take fewer");
+    Ok(())
+}
+
 /// The file's bytes: these frames, each for `hundredths` of a second, over and over.
 ///
 /// # Errors
@@ -34,8 +44,7 @@ pub fn encode(frames: &[RgbImage], hundredths: u16) -> anyhow::Result<Vec<u8>> {
         let found = frame.dimensions();
         ensure!(found == (width, height), "frame {number} is {}x{}, the first {width}x{height}: a GIF has one size", found.0, found.1);
     }
-    let pixels = frames.len() as u64 * u64::from(width) * u64::from(height);
-    ensure!(pixels <= PIXELS_MAX, "{} frames of {width}x{height} are too many for a GIF: shrink them, or take fewer", frames.len());
+    ensure_within(frames.len(), (width, height))?;
     let (palette, index_of) = palette(frames);
     let mut bytes = b"GIF89a".to_vec();
     bytes.extend_from_slice(&wide.to_le_bytes());

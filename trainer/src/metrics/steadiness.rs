@@ -104,6 +104,18 @@ mod tests {
     }
 
     #[test]
+    fn divergence_and_consistency_are_those_of_the_definition() {
+        // Computed apart from this program, from the definition.
+        let shares = [[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.25, 0.25, 0.5], [0.0, 0.4, 0.6], [0.7, 0.2, 0.1]];
+        assert!((jensen_shannon(&shares[0], &shares[1]) - 0.103_294_525_415).abs() < 1e-11);
+        // The channels: as they are, their cells in the opposite order, and two frames ahead.
+        let backwards = |[a, b, c]: [f64; 3]| [c, b, a];
+        let clip: Vec<_> = (0..5).map(|i| [shares[i], backwards(shares[i]), shares[(i + 2) % 5]].map(Vec::from)).collect();
+        // Gaps of 1, 2 and 4 frames: 0.152785, 0.119420, 0.036721.
+        assert!((color_distribution_consistency(&clip).unwrap() - 0.102_975_265_456).abs() < 1e-11);
+    }
+
+    #[test]
     fn spread_and_distance_are_those_of_the_values() {
         let frame = |a: f32, b: f32| Chroma { a: Plane::filled(3, 2, a), b: Plane::filled(3, 2, b) };
         let mut over_time = OverTime::default();

@@ -14,11 +14,12 @@ pub struct WarpError {
 }
 
 impl WarpError {
-    /// Adds two frames; `position` says where the middle of pixel (x, y) of `before` lies in `now`, whole numbers being middles of pixels.
-    pub fn add(&mut self, before: &Chroma, now: &Chroma, position: impl Fn(usize, usize) -> (f32, f32)) {
+    /// Adds two frames; `position` says where the middle of pixel (x, y) of `before` lies in `now`, whole numbers being middles of pixels, if it
+    /// is known.
+    pub fn add(&mut self, before: &Chroma, now: &Chroma, position: impl Fn(usize, usize) -> Option<(f32, f32)>) {
         for y in 0..before.a.height {
             for x in 0..before.a.width {
-                let to = position(x, y);
+                let Some(to) = position(x, y) else { continue };
                 if let (Some(a), Some(b)) = (bilinear(&now.a, to), bilinear(&now.b, to)) {
                     let at = y * before.a.width + x;
                     self.squares += f64::from((a - before.a.data[at]).powi(2)) + f64::from((b - before.b.data[at]).powi(2));
@@ -62,7 +63,7 @@ mod tests {
     #[test]
     fn color_that_moves_with_its_thing_has_no_error() {
         let mut error = WarpError::default();
-        error.add(&slope(0.0, 0.0), &slope(1.5, -0.25), |x, y| (x as f32 + 1.5, y as f32 - 0.25));
+        error.add(&slope(0.0, 0.0), &slope(1.5, -0.25), |x, y| Some((x as f32 + 1.5, y as f32 - 0.25)));
         assert!(error.root() < 1e-5, "{}", error.root());
     }
 
@@ -70,11 +71,15 @@ mod tests {
     fn color_that_stays_behind_errs_by_what_it_should_have_moved() {
         // a* is off by 2 * 3 everywhere, b* is not: the root of half of 36.
         let mut error = WarpError::default();
-        error.add(&slope(0.0, 0.0), &slope(0.0, 0.0), |x, y| (x as f32 + 3.0, y as f32));
+        error.add(&slope(0.0, 0.0), &slope(0.0, 0.0), |x, y| Some((x as f32 + 3.0, y as f32)));
         assert!((error.root() - 18.0_f64.sqrt()).abs() < 1e-5, "{}", error.root());
+        // Where nobody knows the motion, nothing is asked.
+        let mut known = WarpError::default();
+        known.add(&slope(0.0, 0.0), &slope(0.0, 0.0), |x, y| Some((x as f32 + if x < 8 { 0.0 } else { 3.0 }, y as f32)).filter(|_| x < 8));
+        assert_eq!(known.root(), 0.0);
         // Nothing is in both frames.
         let mut nothing = WarpError::default();
-        nothing.add(&slope(0.0, 0.0), &slope(0.0, 0.0), |x, _| (x as f32 + 100.0, 0.0));
+        nothing.add(&slope(0.0, 0.0), &slope(0.0, 0.0), |x, _| Some((x as f32 + 100.0, 0.0)));
         assert_eq!(nothing.root(), 0.0);
     }
 }

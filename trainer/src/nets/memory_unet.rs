@@ -172,3 +172,27 @@ impl MemoryUNet {
         (self.head.forward(self.decoder.forward(deepest, &maps)), states)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    #[test]
+    fn a_cell_without_memory_is_one_whose_state_is_zeroed_in_front_of_each_frame() {
+        let (device, frames, lanes, channels) = (Device::flex(), 3, 2, 4);
+        let random = |count: usize| Tensor::<4>::random([count, channels, 5, 6], Distribution::Uniform(-1.0, 1.0), &device);
+        for (kind, states) in [(CellKind::Gru, 1), (CellKind::Lstm, 2)] {
+            let cell = Cell::new(kind, channels, &device);
+            let x = random(frames * lanes);
+            let zeroed = vec![Some(Tensor::zeros([lanes, 1, 1, 1], &device)); frames];
+            let carried = |keep: &[Option<Tensor<4>>]| cell.forward(x.clone(), (0..states).map(|_| random(lanes)).collect(), keep).0;
+            let (found, left) = cell.forward(x.clone(), Vec::new(), &[]);
+            assert!(left.is_empty());
+            let off = |other: Tensor<4>| (found.clone() - other).abs().max().into_scalar::<f32>();
+            let (same, other) = (off(carried(&zeroed)), off(carried(&vec![None; frames])));
+            assert!(same < 1e-6 && other > 1e-3, "{kind:?}: {same}, and {other} with the state");
+        }
+    }
+}

@@ -10,11 +10,10 @@ use serde_json::json;
 
 use super::ballot::{self, Voter};
 use super::http::{Answer, Method, Request, Status};
+use super::pairs::PICTURE_BYTES_MAX;
 use super::votes::{Refused, Vote, VoteLog};
 use super::{Pair, Plan};
 
-/// The largest picture file that is sent.
-const PICTURE_BYTES_MAX: u64 = 1 << 26;
 /// The port that browsers do not name.
 const HTTP_PORT: u16 = 80;
 const PAGE: &str = include_str!("page.html");

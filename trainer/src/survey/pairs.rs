@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use rayon::prelude::*;
 
 use crate::data::open_picture;
 use crate::figure::pictures;
+
+/// The largest picture file that is shown.
+pub(super) const PICTURE_BYTES_MAX: u64 = 1 << 26;
 
 /// Two pictures to choose from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,9 +58,17 @@ fn by_name(folder: &Path) -> anyhow::Result<BTreeMap<String, PathBuf>> {
 /// The names of pairs whose pictures differ in size, upright as a browser shows them. Decodes all of them: no voter is to come to one that cannot be shown.
 ///
 /// # Errors
-/// If one is no picture, or is cut off.
+/// If one is no picture, is cut off, or is too large to be shown.
 pub fn different_sizes(pairs: &[Pair]) -> anyhow::Result<Vec<String>> {
     let differs = |Pair { name, files: [first, second] }: &Pair| {
+        for file in [first, second] {
+            let bytes = file.metadata().with_context(|| format!("open {}", file.display()))?.len();
+            ensure!(
+                bytes <= PICTURE_BYTES_MAX,
+                "{} has {bytes} bytes, and no picture of more than {PICTURE_BYTES_MAX} is shown: make it smaller, or a JPEG",
+                file.display()
+            );
+        }
         let differs = open_picture(first)?.dimensions() != open_picture(second)?.dimensions();
         anyhow::Ok(differs.then(|| name.clone()))
     };
@@ -91,6 +102,11 @@ mod tests {
         let bytes = std::fs::read(left.join("b.png")).unwrap();
         std::fs::write(left.join("b.png"), &bytes[..bytes.len() - 30]).unwrap();
         assert!(format!("{:#}", different_sizes(&pairs).unwrap_err()).contains("b.png"));
+        // Whole, but larger than what is sent: what follows a PNG's end is no part of the picture.
+        std::fs::write(left.join("b.png"), &bytes).unwrap();
+        std::fs::File::options().write(true).open(left.join("b.png")).unwrap().set_len(PICTURE_BYTES_MAX + 1).unwrap();
+        let said = format!("{:#}", different_sizes(&pairs).unwrap_err());
+        assert!(said.contains("b.png has 67108865 bytes"), "{said}");
         RgbImage::new(4, 3).save(left.join("a.jpg")).unwrap();
         assert!(find(&left, &right).unwrap_err().to_string().contains("a.jpg"));
         let empty = folder.path().join("empty");

@@ -12,6 +12,8 @@ use super::ballot::Voter;
 
 /// The largest file of votes that is read: a million votes and more.
 const FILE_BYTES_MAX: u64 = 1 << 28;
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One choice of one voter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,7 +154,9 @@ fn read_file(file: &File, path: &Path) -> anyhow::Result<(Vec<u8>, Parsed)> {
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).with_context(|| format!("read {}", path.display()))?;
     ensure!(bytes.len() as u64 <= FILE_BYTES_MAX, "{} is larger than {FILE_BYTES_MAX} bytes: no file of votes", path.display());
     let (mut votes, mut damaged) = (Vec::new(), 0);
-    for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+    // What some editors put in front of a file that they save is not the first line's fault.
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+    for line in text.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
         match serde_json::from_slice::<Vote>(line) {
             Ok(vote) if vote.chosen != vote.over => votes.push(vote),
             _ => damaged += 1,
@@ -207,6 +211,18 @@ mod tests {
         let path = folder.path().join("votes.jsonl");
         std::fs::write(&path, serde_json::to_vec(&vote(1, "a")).unwrap()).unwrap();
         let (mut log, _) = VoteLog::open(&path, &names()).unwrap();
+        log.add(&vote(1, "b")).unwrap();
+        assert_eq!(read(&path).unwrap(), (vec![vote(1, "a"), vote(1, "b")], 0));
+    }
+
+    #[test]
+    fn a_byte_order_mark_costs_no_vote() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("votes.jsonl");
+        let line = serde_json::to_vec(&vote(1, "a")).unwrap();
+        std::fs::write(&path, [BYTE_ORDER_MARK, &line, b"\r\n"].concat()).unwrap();
+        let (mut log, damaged) = VoteLog::open(&path, &names()).unwrap();
+        assert_eq!((log.len(), damaged), (1, 0));
         log.add(&vote(1, "b")).unwrap();
         assert_eq!(read(&path).unwrap(), (vec![vote(1, "a"), vote(1, "b")], 0));
     }

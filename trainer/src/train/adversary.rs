@@ -5,6 +5,7 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Tensor};
 
 use super::gradients::{Share, add_gradients, joined};
+use super::log::Values;
 use super::look::Look;
 use super::workers::Workers;
 use crate::checkpoint::Adversary;
@@ -14,6 +15,8 @@ use crate::nets::{Network, OutputKind};
 
 /// What the log calls the critic's loss.
 pub(super) const CRITIC: &str = "critic";
+/// What the log calls the generator's loss in the critic's eyes.
+const ADVERSARIAL: &str = "adversarial";
 
 /// A critic with random weights and an optimizer that has seen nothing.
 pub(super) fn fresh(config: &AdversarialConfig, output: OutputKind, device: &Device) -> Adversary {
@@ -68,6 +71,19 @@ pub(super) fn learn(
     share
 }
 
+/// Whether a loss that is no finite number is the critic's doing: what the generator is told without it is finite. A generator that diverges takes what the
+/// critic says along.
+pub(super) fn is_the_critics(values: &Values) -> bool {
+    let [critics, generators] =
+        [true, false].map(|wanted| values.parts.iter().filter(move |(name, _)| [CRITIC, ADVERSARIAL].contains(name) == wanted));
+    critics.map(|(_, value)| value).any(|value| !value.is_finite()) && generators.map(|(_, value)| value).all(|value| value.is_finite())
+}
+
+/// Whether it is the step that the critic made just before: its loss was a number.
+pub(super) fn is_of_the_critics_step(values: &Values) -> bool {
+    is_the_critics(values) && values.parts.get(CRITIC).is_some_and(|loss| loss.is_finite())
+}
+
 /// The critic's loss on one worker's pictures, and its gradients.
 fn judge(critic: Critic, look: Look, config: &AdversarialConfig) -> (Look, (f32, GradientsParams)) {
     let (target, prediction) = (&look.batch.target, &look.prediction);
@@ -85,7 +101,7 @@ fn judge(critic: Critic, look: Look, config: &AdversarialConfig) -> (Look, (f32,
 fn deceive(critic: &Critic, mut look: Look, config: &AdversarialConfig) -> Look {
     let prediction = &look.prediction;
     let seen = seen_by_critic(look.batch.target.lightness.clone(), prediction.values.clone(), prediction.kind);
-    look.found.add("adversarial", deceiving_loss(critic.forward(seen)), config.weight);
+    look.found.add(ADVERSARIAL, deceiving_loss(critic.forward(seen)), config.weight);
     look
 }
 
@@ -278,6 +294,20 @@ mod tests {
             assert_eq!(before, behind);
             assert_eq!(learning(&net, &share.gradients)[1], 0);
         }
+    }
+
+    #[test]
+    fn who_has_diverged_is_told_apart() {
+        let mut wild = config(1);
+        wild.adversarial.as_mut().unwrap().learning_rate = 1e30;
+        let share = after(2, &wild).0;
+        assert!(share.values.parts[CRITIC].is_finite() && !share.values.parts[ADVERSARIAL].is_finite(), "{:?}", share.values);
+        assert!(is_the_critics(&share.values) && is_of_the_critics_step(&share.values));
+        assert!(!is_the_critics(&after(2, &config(1)).0.values));
+        // A generator whose pictures are no numbers: the critic's loss is none, either.
+        let values = |mean: f32| Values { loss: f32::NAN, parts: [("mean", mean), (CRITIC, f32::NAN)].into() };
+        assert!(is_the_critics(&values(1.0)) && !is_the_critics(&values(f32::NAN)));
+        assert!(!is_of_the_critics_step(&values(1.0)));
     }
 
     #[test]

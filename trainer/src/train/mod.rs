@@ -302,11 +302,11 @@ fn go_on(
             passes.step(&progress.net, progress.adversary.as_mut(), states, step, grids.as_ref(), &mut next)?;
         progress.states = states;
         let norm = clip_gradients(&progress.net, &mut gradients, config.gradient_norm_max);
-        if let Some(loss) = values.parts.get(adversary::CRITIC).filter(|loss| !loss.is_finite()) {
-            return Err(diverged(run, step, &format!("the critic's loss is {loss}"), CRITIC_RATE));
-        }
         if !values.loss.is_finite() || !norm.is_finite() {
-            return Err(diverged(run, step, &format!("the loss is {} and the gradient's norm {norm}", values.loss), RATE));
+            let (what, rate) = if adversary::is_the_critics(&values) { ("its critic's loss", CRITIC_RATE) } else { ("the loss", RATE) };
+            let what = format!("{what} is {} and the gradient's norm {norm}", values.loss);
+            // A critic that was well before its own step may be so again.
+            return Err(diverged(run, step, &what, rate, !adversary::is_of_the_critics_step(&values)));
         }
         progress.net = progress.optimizer.step(rate_of_each_weight(&config.schedule, rate)?, progress.net, gradients);
         progress.average = averaged(progress.average, &progress.net, average_decay(config.average_decay, step));
@@ -386,10 +386,10 @@ fn is_out_of_patience(config: &RunConfig, position: &Position) -> bool {
 fn ensure_finite(run: &Path, progress: &Progress) -> anyhow::Result<()> {
     let step = progress.position.step;
     if !is_finite(&progress.net) {
-        return Err(diverged(run, step, "a weight is no finite number any more", RATE));
+        return Err(diverged(run, step, "a weight is no finite number any more", RATE, true));
     }
     if progress.adversary.as_ref().is_some_and(|adversary| !is_finite(&adversary.critic)) {
-        return Err(diverged(run, step, "a weight of the critic is no finite number any more", CRITIC_RATE));
+        return Err(diverged(run, step, "a weight of the critic is no finite number any more", CRITIC_RATE, true));
     }
     Ok(())
 }
@@ -406,12 +406,13 @@ impl fmt::Display for Diverged {
 
 impl std::error::Error for Diverged {}
 
-/// What a run that cannot go on from `step` says; `rate` is what to lower. A checkpoint of that very step would fail in the same way at any rate: it is
-/// set aside.
-fn diverged(run: &Path, step: u64, what: &str, rate: &str) -> anyhow::Error {
+/// What a run that cannot go on from `step` says; `rate` is what to lower. Where the step is `hopeless`, a checkpoint of it would fail in the same way at
+/// any rate: it is set aside.
+fn diverged(run: &Path, step: u64, what: &str, rate: &str, hopeless: bool) -> anyhow::Error {
     let folder = checkpoints(run);
     let same = checkpoint::at_step(&folder, step);
-    if same.exists()
+    if hopeless
+        && same.exists()
         && let Err(error) = checkpoint::set_aside(&same, "diverged")
     {
         return error.context(format!("step {step}: {what}"));

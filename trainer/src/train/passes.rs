@@ -161,8 +161,13 @@ mod tests {
 
     /// Lanes `lanes` of a made-up chunk, every one of which begins anew.
     fn chunk(lanes: std::ops::Range<usize>) -> Chunk {
+        part(lanes, 0)
+    }
+
+    /// The chunk that comes `number` chunks behind it, in which nothing begins anew.
+    fn part(lanes: std::ops::Range<usize>, number: usize) -> Chunk {
         let (mut lightness, mut true_lightness, mut ab, mut reset) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for t in 0..T {
+        for t in number * T..(number + 1) * T {
             for lane in lanes.clone() {
                 let wave = |i: usize, scale: f32| scale * ((i as f32 / 7.0) + (lane * 3 + t) as f32).sin();
                 lightness.extend((0..SIDE * SIDE).map(|i| wave(i, 0.4)));
@@ -188,6 +193,18 @@ mod tests {
     /// The loss and all gradients of a step of `net` over `chunks`. Steps that are compared take the same network: all tests of a process draw from one
     /// source, so that a second one of the same seed may be another.
     fn step(net: &Network, config: &RunConfig, devices: &[Device], chunks: &[Chunk]) -> (f32, Vec<Vec<f32>>) {
+        let states = config.net.zero_states(config.data.lanes, SIDE, SIDE, &devices[0]);
+        step_from(states, net, config, devices, chunks).0
+    }
+
+    /// The same from `states`, and the states behind it.
+    fn step_from(
+        states: States,
+        net: &Network,
+        config: &RunConfig,
+        devices: &[Device],
+        chunks: &[Chunk],
+    ) -> ((f32, Vec<Vec<f32>>), States) {
         struct Read<'a>(&'a GradientsParams, Vec<Vec<f32>>);
         impl ModuleVisitor for Read<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -199,14 +216,13 @@ mod tests {
         let centers = config.centers().unwrap();
         let weights = vec![1.0; centers.len()];
         let passes = Passes::new(config, centers, &weights, devices).unwrap();
-        let states = config.net.zero_states(config.data.lanes, SIDE, SIDE, &devices[0]);
         let mut left = chunks.iter().zip(0..).map(|(chunk, number)| Chunk { number, ..chunk.clone() });
         let share = passes.step(net, None, states, 0, None, &mut || Ok(left.next().unwrap())).unwrap();
         assert!(left.next().is_none(), "a chunk was not used");
         assert_eq!(share.states[0].dims()[0], config.data.lanes);
         let mut read = Read(&share.gradients, Vec::new());
         net.visit(&mut read);
-        (share.values.loss, read.1)
+        ((share.values.loss, read.1), share.states)
     }
 
     fn assert_same((loss, gradients): &(f32, Vec<Vec<f32>>), expected: &(f32, Vec<Vec<f32>>)) {
@@ -227,6 +243,41 @@ mod tests {
         assert_same(&step(&net, &config(2, 1, 2), &device, &[chunk(0..2), chunk(2..4)]), &whole);
         let other = step(&net, &config(2, 1, 2), &device, &[chunk(0..2), chunk(0..2)]);
         assert!((other.0 - whole.0).abs() > 1e-3, "any chunks would do");
+    }
+
+    #[test]
+    fn a_step_goes_on_from_the_states_that_the_one_before_left() {
+        let device = [Device::flex().autodiff()];
+        let one = config(4, 1, 1);
+        let net = network(&one);
+        let zero = || one.net.zero_states(4, SIDE, SIDE, &device[0]);
+        let parts = [part(0..4, 0), part(0..4, 1)];
+        // What the network makes of both parts as one clip, without any of the training's own plumbing.
+        let lightness = parts.iter().flat_map(|part| part.lightness.clone()).collect::<Vec<_>>();
+        let lightness = Tensor::from_data(burn::tensor::TensorData::new(lightness, [2 * T * 4, 1, SIDE, SIDE]), &device[0]);
+        let expected = net.forward_clip(lightness, zero(), &vec![None; 2 * T]).1;
+        let assert_left = |found: &States, what: &str| {
+            for (found, expected) in found.iter().zip(&expected) {
+                let size = expected.clone().abs().max().into_scalar::<f32>();
+                let error = (found.clone() - expected.clone()).abs().max().into_scalar::<f32>();
+                assert!(size > 0.01 && error < 1e-4 * size, "{what}: {error} of {size}");
+            }
+        };
+        let two_steps = |workers: usize| {
+            let config = config(4, workers, 1);
+            let states = step_from(zero(), &net, &config, &device, &parts[..1]).1;
+            step_from(states, &net, &config, &device, &parts[1..])
+        };
+        let (second, states) = two_steps(1);
+        assert_left(&states, "two steps");
+        for workers in [2, 3] {
+            let (found, states) = two_steps(workers);
+            assert_left(&states, &format!("{workers} workers"));
+            assert_same(&found, &second);
+        }
+        assert_left(&step_from(zero(), &net, &config(4, 1, 2), &device, &parts).1, "one step of two chunks");
+        let afresh = step_from(zero(), &net, &one, &device, &parts[1..]).0;
+        assert!((afresh.0 / second.0 - 1.0).abs() > 1e-5, "the loss is the same without the state: {}", afresh.0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -23,7 +23,7 @@ pub(super) fn is_label_map(top: &Path, picture: &Path) -> bool {
     folders.into_iter().any(|folder| LABEL_MAPS.iter().any(|name| folder.as_os_str().eq_ignore_ascii_case(name)))
 }
 
-/// The parts of `instances_*.json` that are of use. Captions and key points have other parts and are passed over.
+/// The parts of `instances_*.json` that are of use.
 #[derive(Deserialize)]
 struct Annotations {
     #[serde(default)]
@@ -64,7 +64,7 @@ impl MainCategories {
     }
 }
 
-/// Reads every annotation file in `folder` and in its `annotations`.
+/// Reads the annotation files in `folder` and in its `annotations`: those of instances as COCO names them, or, where there is none of that name, all.
 pub(super) fn main_categories(folder: &Path) -> Result<MainCategories> {
     let mut files = list(folder)?;
     let inner = folder.join("annotations");
@@ -78,6 +78,11 @@ pub(super) fn main_categories(folder: &Path) -> Result<MainCategories> {
         folder.display(),
         folder.display()
     );
+    // Key points lie beside them, and know one category only: people.
+    let is_of_instances = |file: &PathBuf| name_of(file).to_ascii_lowercase().starts_with("instances");
+    if files.iter().any(is_of_instances) {
+        files.retain(is_of_instances);
+    }
     let mut found = HashMap::new();
     for file in &files {
         add(read(file)?, &mut found);
@@ -141,11 +146,20 @@ mod tests {
         let captions =
             r#"{"images": [{"id": 25, "file_name": "000000000025.jpg"}], "annotations": [{"image_id": 25, "caption": "two giraffes"}]}"#;
         std::fs::write(folder.path().join("annotations/captions_val2017.json"), captions).unwrap();
+        // Of the same photographs, behind the others by name: a person, however small, is all that key points know.
+        let key_points = r#"{"images": [{"id": 9, "file_name": "000000000009.jpg"}, {"id": 30, "file_name": "000000000030.jpg"}],
+            "annotations": [{"id": 7, "image_id": 9, "category_id": 1, "area": 5.0, "keypoints": [1, 2, 2]},
+                            {"id": 8, "image_id": 30, "category_id": 1, "area": 5.0, "keypoints": [1, 2, 2]}],
+            "categories": [{"id": 1, "name": "person", "keypoints": ["nose"]}]}"#;
+        std::fs::write(folder.path().join("annotations/person_keypoints_val2017.json"), key_points).unwrap();
         let tags = main_categories(folder.path()).unwrap();
         // Two heads of broccoli are together larger than the bowl.
         assert_eq!(tags.of("000000000009.jpg"), "broccoli");
         assert_eq!(tags.of("000000000025.jpg"), "bowl");
         assert_eq!(tags.of("000000000030.jpg"), "unlabeled");
+        // Annotations of one's own, whatever they are called.
+        std::fs::remove_file(folder.path().join("annotations/instances_val2017.json")).unwrap();
+        assert_eq!(main_categories(folder.path()).unwrap().of("000000000030.jpg"), "person");
     }
 
     #[test]
