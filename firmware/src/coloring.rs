@@ -170,8 +170,12 @@ impl Coloring {
                 }
             }
             // One at a time, and of many wishes the last: loading takes memory and processor time.
-            Command::Model(at) if self.loading.is_some() => self.wish = Some(at),
-            Command::Model(at) => self.begin_loading(at),
+            Command::Model(at) => match &self.loading {
+                Some(loading) => self.wish = (loading.at != at).then_some(at),
+                // A box that repeats what it stands at asks for nothing.
+                None if at == self.settings.model => {}
+                None => self.begin_loading(at),
+            },
             Command::Reset => self.begin_colors_anew(),
             _ => {
                 self.settings.apply(command, &self.choices);

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use autochrome_model::Plane;
-use crossbeam_channel::TryRecvError;
+use crossbeam_channel::{Receiver, bounded, select};
 use lexopt::prelude::*;
 
 use crate::cli;
@@ -26,39 +25,70 @@ struct Request {
 /// Whatever ended it.
 pub fn command(parser: lexopt::Parser) -> Result<()> {
     let Some(Request { input, folder, frames }) = parse(parser)? else { return cli::help() };
-    let mut feed = Feed::open(&input)?;
+    let feed = Feed::open(&input)?;
     let quit = quit_on_signal()?;
     let live = input.is_live();
     let about = About { lookahead: !live, ..About::new(feed.rate(), feed.header()) };
     let mut recorder = Recorder::create(&folder, &feed.recording().cloned().unwrap_or(about))?;
-    let (begun, choices) = (Instant::now(), Choices::default());
-    let mut frame = Frame::default();
-    let mut count = 0;
-    while frames.is_none_or(|frames| count < frames) && quit.try_recv() == Err(TryRecvError::Empty) {
-        match feed.next_frame(&mut frame.luma)? {
-            Next::Frame { anew } => {
-                // A film that is read as fast as it can be read has its own clock, as when it is colored.
-                let at = if live { begun.elapsed() } else { time_of(count, feed.rate()) };
-                let at = Duration::from_micros(at.as_micros() as u64);
-                frame.origin = Origin { range: feed.range(), anew, faults: feed.faults(), at, rate: feed.rate() };
-                recorder.write(&mut frame, &[], &choices)?;
-                count += 1;
+    let read = read_beside(feed, live)?;
+    let choices = Choices::default();
+    let (mut count, mut size) = (0, (0, 0));
+    let mut asked_to_end = false;
+    while frames.is_none_or(|frames| count < frames) {
+        let mut frame = select! {
+            recv(quit) -> _ => {
+                asked_to_end = true;
+                break;
             }
-            Next::Replayed { origin, set } => {
-                frame.origin = origin;
-                recorder.write(&mut frame, &Recording::commands(&set, &choices), &choices)?;
-                count += 1;
+            recv(read) -> message => match message {
+                Ok(frame) => frame?,
+                // The reader has no more.
+                Err(_) => break,
             }
-            Next::NotYet | Next::Absent(_) => {}
-            Next::End => break,
-        }
+        };
+        let set = std::mem::take(&mut frame.set);
+        recorder.write(&mut frame, &Recording::commands(&set, &choices), &choices)?;
+        size = (frame.luma.width, frame.luma.height);
+        count += 1;
     }
-    if count == 0 {
+    if count == 0 && !asked_to_end {
         return Err(Failure::new(Exit::BadData, "the input holds no frames"));
     }
-    let Plane { width, height, .. } = frame.luma;
-    say(&format!("{count} frames of {width}x{height} recorded in {}", folder.display()));
+    say(&format!("{count} frames of {}x{} recorded in {}", size.0, size.1, folder.display()));
     Ok(())
+}
+
+/// The frames of `feed`, read in a thread of their own: a pipe that is silent does not keep a signal waiting. What is not taken any more ends with the process.
+fn read_beside(mut feed: Feed, live: bool) -> Result<Receiver<Result<Frame>>> {
+    let (read_in, read) = bounded(1);
+    let begun = Instant::now();
+    let reader = move || {
+        for count in 0.. {
+            let mut frame = Frame::default();
+            let next = loop {
+                match feed.next_frame(&mut frame.luma) {
+                    Ok(Next::NotYet | Next::Absent(_)) => {}
+                    next => break next,
+                }
+            };
+            match next {
+                Ok(Next::Frame { anew }) => {
+                    // A film that is read as fast as it can be read has its own clock, as when it is colored.
+                    let at = if live { begun.elapsed() } else { time_of(count, feed.rate()) };
+                    let at = Duration::from_micros(at.as_micros() as u64);
+                    frame.origin = Origin { range: feed.range(), anew, faults: feed.faults(), at, rate: feed.rate() };
+                }
+                Ok(Next::Replayed { origin, set }) => (frame.origin, frame.set) = (origin, set),
+                Ok(_) => return,
+                Err(failure) => return drop(read_in.send(Err(failure))),
+            }
+            if read_in.send(Ok(frame)).is_err() {
+                return;
+            }
+        }
+    };
+    let started = std::thread::Builder::new().name("reader".into()).spawn(reader);
+    started.map(|_| read).map_err(|error| Failure::new(Exit::Other, format!("start thread reader: {error}")))
 }
 
 /// Nothing for `--help`.

@@ -1,6 +1,7 @@
 //! `run`: one input, any number of outputs, until the input ends or somebody says so.
 
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::coloring::{Colored, Coloring, Conditions};
 use crate::config::keys;
 use crate::config::typed::Thermal;
 use crate::errors::{Exit, Failure, OrFail, Result, say, warn};
-use crate::input::{Feed, Frame, Source, capture, known_rate};
+use crate::input::{Feed, Frame, SILENCE_MAX, Source, capture, known_rate};
 use crate::kiosk::{self, Heart};
 use crate::model;
 use crate::output::display::Scale;
@@ -86,6 +87,7 @@ pub fn run(request: Request) -> Result<()> {
         access,
         thermal,
     } = request;
+    sinks.iter().try_for_each(|sink| ensure_apart(&input, sink))?;
     let colorizer = model::load(file.as_deref(), model::threads(threads))?;
     // The model that a run begins with is the first of those it can go back to.
     if choices.models.first().is_none_or(|first| first.file != file) {
@@ -128,6 +130,20 @@ pub fn run(request: Request) -> Result<()> {
     Session { colorizer, feed, flow, period, outputs, settings, conditions, recorder, frames, panel, thermal, remote, quit }.run()
 }
 
+/// Refuses an output that would overwrite what is read.
+fn ensure_apart(input: &Source, sink: &Sink) -> Result<()> {
+    let (Some(from), Some(to)) = (input.path(), sink.path()) else { return Ok(()) };
+    let place = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    // What is not there yet is nobody's input.
+    match (place(from), place(to)) {
+        (Ok(from_place), Ok(to_place)) if from_place == to_place => Err(Failure::usage(format!(
+            "{} is the input and an output: it would be overwritten while it is read; name another output",
+            to.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn open(sink: &Sink, header: &Header, access: &Access, remote: &Remote) -> Result<Output> {
     Ok(match sink {
         Sink::Display(screen) => Output::Display(Display::open(screen, &remote.status.pulses)?),
@@ -145,10 +161,10 @@ fn open(sink: &Sink, header: &Header, access: &Access, remote: &Remote) -> Resul
     })
 }
 
-/// How long a frame lasts; 1/25 s where the rate is unknown, and never more than ten seconds.
+/// How long a frame lasts; 1/25 s where the rate is unknown, and never longer than a source may be silent.
 fn period(rate: (u32, u32)) -> Duration {
     let (numerator, denominator) = known_rate(rate);
-    Duration::from_secs_f64((f64::from(denominator) / f64::from(numerator)).min(10.0))
+    Duration::from_secs_f64((f64::from(denominator) / f64::from(numerator)).min(SILENCE_MAX.as_secs_f64()))
 }
 
 /// Everything opened, and ready to go.

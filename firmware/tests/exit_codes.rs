@@ -46,13 +46,15 @@ fn every_mistake_has_its_line_and_code() {
     let taken_page = format!("http://{taken}");
     // A device that is always full.
     let full = "/dev/full";
-    let cases: [(i32, &[&str], &str); 34] = [
+    let cases: [(i32, &[&str], &str); 36] = [
         (2, &[], "say what to do"),
         (2, &["paint"], "no command"),
         (2, &["demo", "--speed", "3"], "--speed"),
         (2, &["bench", "--threads", "0"], "from 1 to 16"),
         (2, &["run", "--input", &text, "--output", "null"], "not a kind of input"),
         (2, &["run", "--input", "test-pattern", "--output", "a.mp4"], "not a kind of output"),
+        (2, &["run", "--input", &film, "--output", &film], "is the input and an output"),
+        (2, &["run", "--input", &empty, "--output", &format!("{empty}/")], "is the input and an output"),
         (2, &["colorize", &photo, &out_y4m], "cannot become a Y4M stream"),
         (2, &["colorize", &film, &out_png], "cannot become a picture"),
         (2, &["colorize", &photo, &at("out.tiff")], "has to end in"),

@@ -8,8 +8,8 @@ mod program;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use program::{Server, program, run, run_with, y4m};
 
@@ -83,6 +83,33 @@ fn a_feed_is_recorded_without_being_colored_and_other_programs_can_read_it() {
     assert!(film[begin..] == input[begin_in..][..5 * (6 + 64 * 48) + 1]);
     let replay = run_with(&["run", "--input", recording.to_str().unwrap(), "--output", "-"], b"");
     assert!(replay.status.success() && !replay.stdout.is_empty());
+    // What the pixels mean may be said later: nothing was colored yet.
+    let limited = run_with(&["run", "--input", recording.to_str().unwrap(), "--range", "limited", "--output", "-"], b"");
+    assert!(limited.status.success() && limited.stdout != replay.stdout);
     let (code, said) = run(&["record", "--input", "test-pattern", "--to", recording.to_str().unwrap()]);
     assert!(code == 73 && said.contains("not empty"), "{code} {said}");
+}
+
+#[test]
+fn a_signal_ends_a_recording_whose_pipe_is_silent() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("recording");
+    let mut child = program(&["record", "--input", "-", "--to", recording.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&y4m("F25:1", (8, 8), 16, 2, |_, _, _| 7)).unwrap();
+    let lines = || fs::read_to_string(recording.join("frames.jsonl")).unwrap_or_default().lines().count();
+    let begun = Instant::now();
+    while lines() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} frames were recorded", lines());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(0) && said.contains("2 frames of 8x8 recorded"), "{:?} {said}", output.status);
+    drop(stdin);
 }

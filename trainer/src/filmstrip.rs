@@ -42,16 +42,15 @@ impl<F: FnMut(usize) -> anyhow::Result<RgbImage>> Clip<F> {
         strip(&rows, height)
     }
 
-    /// Every frame as grey | colored | true, for a GIF; the truth is left out if the first frame has no color.
+    /// Every frame as grey | colored | true, for a GIF; the truth is left out if the clip has no color in its middle, for it may begin with black.
     ///
     /// # Errors
     /// If there is no frame, one cannot be had, they are more than a GIF takes, or the model fails.
     pub fn triples(mut self, painter: &mut Painter, height: u32) -> anyhow::Result<Vec<RgbImage>> {
-        let (mut pictures, mut columns, frames) = (Vec::new(), 3, self.frames);
+        let (mut pictures, frames) = (Vec::new(), self.frames);
+        ensure!(frames > 0, "the clip has no frames");
+        let columns = if is_colored(&(self.frame)(frames / 2)?) { 3 } else { 2 };
         self.color(painter, |number, triple| {
-            if number == 0 && !is_colored(&triple[2].picture) {
-                columns = 2;
-            }
             let picture = strip(&[triple[..columns].to_vec()], height)?;
             if number == 0 {
                 gif::ensure_within(frames, picture.dimensions())?;

@@ -29,7 +29,7 @@ pub struct Run {
     pub steps: Map<String, Value>,
     /// The newest line about an evaluation.
     pub evaluation: Map<String, Value>,
-    /// (step, validation loss) of every evaluation: what is no number, which the log has as null, is one here.
+    /// (step, validation loss) of every evaluation; NaN where the log has null, which is how it writes what is no number.
     evaluations: Vec<(u64, f64)>,
     log: Option<Log>,
 }
@@ -324,6 +324,23 @@ mod tests {
         append(&path, "{\"step\":100,\"loss\":1.0}\n");
         run.refresh().unwrap();
         assert_eq!(run.doing(), Doing::Finished);
+    }
+
+    #[test]
+    fn an_evaluation_that_came_to_no_number_counts_as_one_without_progress() {
+        let (_folder, path) = run();
+        fs::write(path.join("config.toml"), "name = \"small\"\nsteps = 100\npatience = 2\n").unwrap();
+        let evaluation =
+            |step: u64, loss: &str| format!("{{\"step\":{step},\"validation_loss\":{loss},\"gain_db\":0.5,\"colorfulness_share\":0.8}}\n");
+        append(&path, &(evaluation(10, "3.0") + &evaluation(20, "null")));
+        let mut run = Run::open(&path).unwrap();
+        assert_eq!(run.doing(), Doing::Stopped);
+        let said = run.evaluation_now().unwrap();
+        assert!(said.starts_with("evaluated at step 20: validation loss NaN (best 3.00000 at step 10)"), "{said}");
+        append(&path, &evaluation(30, "null"));
+        run.refresh().unwrap();
+        // Out of patience.
+        assert_eq!((run.doing(), run.series[EVALUATION].len()), (Doing::Finished, 1));
     }
 
     #[test]

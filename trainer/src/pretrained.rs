@@ -10,10 +10,9 @@ use anyhow::{Context, bail, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_store::pytorch::PytorchReader;
-use sha2::{Digest, Sha256};
 
 use crate::checkpoint;
-use crate::data::shard::hex;
+use crate::data::shard::sha256_of;
 use crate::files;
 use crate::nets::Network;
 use crate::nets::lite0_unet::Encoder;
@@ -79,15 +78,20 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Tensors> {
 /// Published files of PyTorch have the first eight digits of their SHA-256 behind their names' last hyphen.
 fn ensure_as_published(file: &Path) -> anyhow::Result<()> {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    let Some((_, said)) = stem.rsplit_once('-').filter(|(_, said)| said.len() == 8 && said.bytes().all(|c| c.is_ascii_hexdigit())) else {
-        return Ok(());
-    };
-    let found = hex(&Sha256::digest(std::fs::read(file)?));
+    let is_hash = |said: &str| said.len() == 8 && said.bytes().all(|c| c.is_ascii_hexdigit()) && !is_date(said);
+    let Some((_, said)) = stem.rsplit_once('-').filter(|(_, said)| is_hash(said)) else { return Ok(()) };
+    let found = sha256_of(file).context("read it")?;
     ensure!(
         found.starts_with(&said.to_ascii_lowercase()),
         "its name promises a SHA-256 that begins with {said}, and it has {found}: it is damaged, or another file; load it again, or give another one another name"
     );
     Ok(())
+}
+
+/// Whether `said` is a day of this century or the last, such as 20231115: one's own files have those.
+fn is_date(said: &str) -> bool {
+    let Ok(number) = said.parse::<u32>() else { return false };
+    (1900..2100).contains(&(number / 10_000)) && (1..=12).contains(&(number / 100 % 100)) && (1..=31).contains(&(number % 100))
 }
 
 /// The names that PyTorch's file has for a convolution and for the normalization behind it.
@@ -255,12 +259,13 @@ mod tests {
         std::fs::copy(&file, &promising).unwrap();
         let said = format!("{:#}", convert(&promising, &folder.path().join("out.bpk")).unwrap_err());
         assert!(said.contains("begins with 01234567"), "{said}");
-        // The same bytes under a name that keeps its word are read.
-        let hash = hex(&Sha256::digest(b"PK\x03\x04 not a network"));
-        let honest = folder.path().join(format!("weights-{}.pth", &hash[..8]));
-        std::fs::copy(&file, &honest).unwrap();
-        let said = format!("{:#}", convert(&honest, &folder.path().join("out.bpk")).unwrap_err());
-        assert!(said.contains(".pth file is expected"), "{said}");
+        // The same bytes under a name that keeps its word are read, and so are they under a date.
+        for ending in [&sha256_of(&file).unwrap()[..8], "20231115"] {
+            let honest = folder.path().join(format!("weights-{ending}.pth"));
+            std::fs::copy(&file, &honest).unwrap();
+            let said = format!("{:#}", convert(&honest, &folder.path().join("out.bpk")).unwrap_err());
+            assert!(said.contains(".pth file is expected"), "{said}");
+        }
         assert!(!folder.path().join("out.bpk").exists());
     }
 }

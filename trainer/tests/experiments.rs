@@ -62,7 +62,7 @@ fn an_experiment_trains_its_entries_once_and_draws_what_they_came_to() {
     // Grey, the mode, six temperatures and the truth.
     for label in ["lambda-1", "lambda-0.5"] {
         let strip = image::open(out.join(format!("temperatures-{label}.png"))).unwrap().to_rgb8();
-        assert!(strip.width() >= 9 * 112 && page.contains(&format!("(temperatures-{label}.png)")), "{} wide", strip.width());
+        assert!(strip.width() >= 9 * 149 && page.contains(&format!("(temperatures-{label}.png)")), "{} wide", strip.width());
     }
     let trained = ["lambda-1", "lambda-0.5"].map(|run| trained_at(&out.join(run)));
     std::fs::remove_file(out.join("README.md")).unwrap();
@@ -90,6 +90,9 @@ fn a_single_picture_is_learned_by_heart() {
     let (first, last) = (losses[0], losses[losses.len() - 1]);
     assert!(last < 0.01 * first, "{first} at first, {last} in the end: not by heart");
     assert!(read(&out.join("README.md")).contains("# By heart?"));
+    // A network without a temperature is a point in the trade-off.
+    let trade_off = read(&out.join("trade-off.svg"));
+    assert!(trade_off.contains(">regression<") && trade_off.matches("<circle").count() == 1, "{trade_off}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use autochrome_trainer::data::split::{Split, split_of};
 use autochrome_trainer::train::{self, EvaluationMetrics, StepMetrics, Watcher};
@@ -106,7 +106,7 @@ fn failed(command: &mut Command) -> String {
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
     // A checkpoint at every step: a kill often meets one that is being written.
-    let (folder, pack) = prepared(&[("checkpoint_every = 10", "checkpoint_every = 1")]);
+    let (folder, pack) = prepared(&[("checkpoint_every = 10", "checkpoint_every = 1"), ("steps = 60", "steps = 120")]);
     let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
     assert!(start(folder.path(), &pack, &whole).wait().unwrap().success());
     let go_on = || match run_folder::config_file(&killed).exists() {
@@ -125,7 +125,9 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
     for milliseconds in [0, 3, 7, 13, 20] {
         let before = newest();
         let mut child = go_on();
+        let started = Instant::now();
         while newest() <= before {
+            assert!(started.elapsed() < Duration::from_secs(120), "no checkpoint came behind {before:?}");
             assert!(child.try_wait().unwrap().is_none(), "it ended at step {:?}", newest());
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -134,10 +136,10 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
         child.wait().unwrap();
     }
     let reached = newest().unwrap();
-    assert!(reached.as_str() >= "00000004" && reached.as_str() < "00000060", "the kills ended at step {reached}");
+    assert!(reached.as_str() >= "00000004" && reached.as_str() < "00000120", "the kills ended at step {reached}");
     ended_well(trainer().arg("resume").arg(&killed));
     assert_same_end(&killed, &whole);
-    assert_eq!(steps(&killed), ["00000058", "00000059", "00000060"]);
+    assert_eq!(steps(&killed), ["00000118", "00000119", "00000120"]);
     let left = fs::read_dir(run_folder::checkpoints(&killed)).unwrap().count();
     assert_eq!(left, 3, "a half checkpoint stayed");
 }

@@ -7,7 +7,6 @@ mod made_up;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use autochrome_trainer::checkpoint::load_weights;
 use autochrome_trainer::config::RunConfig;
@@ -21,7 +20,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
-use made_up::{encoder, packed};
+use made_up::{drawing, encoder, packed};
 
 /// A test for each configuration, so that they run side by side: which part of the loss falls, and to what share of its beginning; and the same run
 /// once more, interrupted in its middle.
@@ -146,11 +145,8 @@ fn trained(config: &RunConfig) -> Vec<Value> {
     lines(&run)
 }
 
-/// The tests of a process draw their first weights from one source, which each run seeds; runs that are compared must not draw side by side.
-static DRAWING: Mutex<()> = Mutex::new(());
-
 fn run_until(run: &Path, config: &RunConfig, until: u64) {
-    let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = drawing();
     let stop = AtomicBool::new(false);
     train::start(run, config, packed(), &[device()], &stop, &mut Until { until, stop: &stop }).unwrap();
 }
@@ -191,7 +187,7 @@ fn goes_on(config: &RunConfig, until: u64) -> Vec<Value> {
     run_until(&parts, config, until);
     assert_eq!(lines(&parts).len() as u64, until / 5, "it was not interrupted");
     let stop = AtomicBool::new(false);
-    let alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    let alone = drawing();
     train::resume(&parts, None, &[device()], &stop, &mut Until { until: u64::MAX, stop: &stop }).unwrap();
     drop(alone);
     assert_eq!(lines(&parts), lines(&whole));
@@ -319,7 +315,7 @@ fn what_cannot_go_together_is_refused_before_anything_is_written() {
         mistake(&mut config);
         let run = folder.path().join("run");
         let stop = AtomicBool::new(false);
-        let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = drawing();
         let error = train::start(&run, &config, packed(), &[device()], &stop, &mut Until { until: 5, stop: &stop }).unwrap_err();
         assert!(format!("{error:#}").contains(said), "{error:#}");
         assert!(!run.exists(), "{said}: a run was begun");

@@ -5,8 +5,8 @@ mod made_up;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, MutexGuard};
 
 use autochrome_model::{Colorizer, Plane, contract};
 use autochrome_trainer::config::RunConfig;
@@ -25,7 +25,7 @@ use autochrome_trainer::{checkpoint, run_folder, train};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 
-use made_up::{encoder, packed};
+use made_up::{drawing, encoder, packed};
 
 /// A test for each configuration, so that they run side by side.
 macro_rules! methods {
@@ -102,6 +102,7 @@ fn each_is_named_after_its_file_costs_what_it_says_and_looks_at_the_same_data() 
         let LaneConfig { width, height, output_stride, restart_share, .. } = config.data;
         assert_eq!(config.data, LaneConfig { width, height, output_stride, restart_share, ..first }, "{name}");
         assert_eq!(restart_share == 1.0, name.contains("stateless"), "{name}");
+        let _alone = drawing();
         let net = config.fresh_network(&Device::flex()).unwrap();
         let counted = contract::check(&float_model(&net, &config, &provenance()).unwrap()).unwrap().multiply_adds as f64 / 1e9;
         let text = std::fs::read_to_string(&file).unwrap();
@@ -168,12 +169,21 @@ fn tiny(name: &str) -> RunConfig {
     config
 }
 
-struct Quiet;
+/// Lets nobody else draw until a run has drawn its network: what it says first comes behind that.
+struct Drawing(Option<MutexGuard<'static, ()>>);
 
-impl train::Watcher for Quiet {
+impl Drawing {
+    fn alone() -> Self {
+        Self(Some(drawing()))
+    }
+}
+
+impl train::Watcher for Drawing {
     fn steps(&mut self, _metrics: &train::StepMetrics, _steps_total: u64) {}
     fn evaluated(&mut self, _metrics: &train::EvaluationMetrics) {}
-    fn say(&mut self, _line: &str) {}
+    fn say(&mut self, _line: &str) {
+        self.0 = None;
+    }
 }
 
 /// (step, loss) of every line about steps.
@@ -242,13 +252,14 @@ fn trains_resumes_and_exports(config: &RunConfig) {
     let folder = tempfile::tempdir().unwrap();
     let (whole, resumed) = (folder.path().join("whole"), folder.path().join("resumed"));
     let device = Device::flex().autodiff();
-    train::start(&whole, config, packed(), std::slice::from_ref(&device), &AtomicBool::new(false), &mut Quiet).unwrap();
+    train::start(&whole, config, packed(), std::slice::from_ref(&device), &AtomicBool::new(false), &mut Drawing::alone()).unwrap();
     let [(20, before), (40, after)] = losses(&whole)[..] else { panic!("{:?}", losses(&whole)) };
     assert!(after < 0.97 * before, "the loss went from {before} to {after}");
 
     // Nothing is cut off from the losses. (Nothing decays here: what moves has learned.)
     let checkpoint = |run: &Path, step: u64| run_folder::checkpoints(run).join(format!("{step:08}"));
     let at = |step: u64| {
+        let _alone = drawing();
         let net = config.fresh_network(&device).unwrap();
         named_weights(&checkpoint::load_weights(net, &checkpoint(&whole, step).join("weights.bpk")).unwrap())
     };
@@ -268,9 +279,10 @@ fn trains_resumes_and_exports(config: &RunConfig) {
     for file in ["config.toml", "prior.json", "data.txt", "data.sha256", "metrics.jsonl"] {
         std::fs::copy(whole.join(file), resumed.join(file)).unwrap();
     }
-    train::resume(&resumed, None, std::slice::from_ref(&device), &AtomicBool::new(false), &mut Quiet).unwrap();
+    train::resume(&resumed, None, std::slice::from_ref(&device), &AtomicBool::new(false), &mut Drawing::alone()).unwrap();
     assert_eq!(losses(&resumed), losses(&whole));
     let average = |run: &Path| {
+        let _alone = drawing();
         let net = config.fresh_network(&Device::flex()).unwrap();
         checkpoint::load_average(net, &checkpoint(run, 40)).unwrap()
     };
@@ -298,7 +310,7 @@ fn trains_resumes_and_exports(config: &RunConfig) {
         0.5 * (a + b)
     });
     let size = sizes.sum::<f32>() / planes.len() as f32;
-    // Networks of a few channels after 40 steps, some read at a low temperature, which magnifies rounding: up to 9 % in most runs. Grey would be off by all.
+    // Networks of a few channels after 40 steps, some read at a low temperature, which magnifies rounding: up to 9 %. Grey would be off by all.
     assert!(drift.ab_error_mean < 0.25 * size, "{drift:?}, of {size}");
     // It is rounded; only what has no convolution stays as it is.
     assert_eq!(drift.ab_error_mean > 0.0, !matches!(config.net, NetConfig::FullyConnected(_)), "{drift:?}");
@@ -359,10 +371,14 @@ fn a_clip_is_its_frames_one_after_the_other_and_a_lane_forgets_where_it_is_told_
     let device = Device::flex();
     for name in NAMES {
         let config = tiny(name);
+        let (height, width) = (config.data.height, config.data.width);
+        let alone = drawing();
         device.seed(7);
         let net = config.fresh_network(&device).unwrap();
-        let (height, width) = (config.data.height, config.data.width);
+        // Drawn when they are first looked at.
+        let _ = weights(&net);
         let lightness = Tensor::<4>::random([FRAMES * LANES, 1, height, width], Distribution::Uniform(-0.5, 0.5), &device);
+        drop(alone);
         // The first lane forgets in front of the second frame.
         let keep = |t: usize| (t == 1).then(|| Tensor::<4>::from_data(TensorData::new(vec![0.0_f32, 1.0], [LANES, 1, 1, 1]), &device));
         let zeros = |lanes: usize| config.net.zero_states(lanes, height, width, &device);

@@ -287,8 +287,8 @@ impl Config {
     pub fn request(&self) -> Result<run::Request> {
         let panel = self.panel.port.as_ref().map(|port| Port::parse(&format!("{port}:{}", self.panel.baud))).transpose()?;
         let access = Access { token_file: self.page.token_file.clone(), hosts: self.page.hosts.clone() };
+        let input = Source::parse(&self.input_uri())?;
         Ok(run::Request {
-            input: Source::parse(&self.input_uri())?,
             outputs: self.sinks()?,
             model: self.model_file(Path::new("/")).0,
             threads: self.model.threads,
@@ -297,7 +297,9 @@ impl Config {
             conditions: self.conditions(),
             thermal: self.thermal.enabled.then(|| self.thermal.clone()),
             record: None,
-            range: self.range(),
+            // A camera has it among its options, where those of its own URI win.
+            range: self.range().filter(|_| !matches!(input, Source::Camera(_))),
+            input,
             frames: None,
             live: false,
             fps: self.camera.fps,
@@ -361,6 +363,7 @@ impl Camera {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layers::Layers;
     use super::*;
 
     #[test]
@@ -385,6 +388,25 @@ mod tests {
         found.sort();
         expected.sort();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_range_in_the_cameras_own_uri_wins() {
+        let request = |input: &str| {
+            let sets = [format!("camera.input={input:?}"), "camera.range=\"limited\"".to_owned()];
+            let nowhere = "/nonexistent".into();
+            let layers = Layers { root: nowhere, file: None, environment: Vec::new(), sets: sets.into(), architecture: "x86_64".into() };
+            layers.load().unwrap().config.request().unwrap()
+        };
+        let range = |input: &str| match request(input).input {
+            Source::Camera(spec) => spec.range,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(range("v4l2:/dev/video0"), Some(LumaRange::Limited));
+        assert_eq!(range("v4l2:/dev/video0?range=full"), Some(LumaRange::Full));
+        // Nothing else says it once more, over the camera's head.
+        assert_eq!(request("v4l2:/dev/video0?range=full").range, None);
+        assert_eq!(request("film.y4m").range, Some(LumaRange::Limited));
     }
 
     fn flatten(prefix: &str, value: &toml::Value, found: &mut Vec<String>) {

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::backoff::Backoff;
 use super::luma::resize;
-use super::{Faults, Next, READ_BYTES, SIDE_MAX};
+use super::{Faults, Next, READ_BYTES, SIDE_MAX, SILENCE_MAX};
 use crate::errors::{Exit, Failure, Result, say, warn};
 use crate::y4m;
 
@@ -29,7 +29,7 @@ const FIRST_FRAME: Duration = Duration::from_secs(10);
 /// have to do where that is longer than the outputs take a picture for a live one. A service manager that hears no word for longer takes it for a hang.
 const SAID_AFTER: Duration = Duration::from_secs(1);
 const SAID_SOON: Duration = Duration::from_secs(4);
-const SAID_AFTER_MAX: Duration = Duration::from_secs(8);
+const SAID_AFTER_MAX: Duration = SILENCE_MAX;
 /// The longest period that is believed.
 const PERIOD_MAX: Duration = Duration::from_secs(600);
 /// How long a program has to give frames before the pauses between attempts are short again.

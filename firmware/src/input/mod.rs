@@ -38,6 +38,9 @@ const REPLAY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How many bytes are read from a pipe or a file at once.
 const READ_BYTES: usize = 1 << 17;
 
+/// For how long at most a source says nothing, however slow it is: a service manager that hears nothing for eight seconds (`WatchdogSec`) ends the program.
+pub const SILENCE_MAX: Duration = Duration::from_millis(7500);
+
 /// One grey picture on its way through the device.
 #[derive(Clone, Debug)]
 pub struct Frame {
@@ -204,6 +207,14 @@ impl Source {
     pub fn is_live(&self) -> bool {
         matches!(self, Self::Camera(_) | Self::Child(_) | Self::TestPattern | Self::Photos)
     }
+
+    /// The file or folder that is read, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(path) | Self::Mjpeg(path) | Self::Y4m(path) | Self::Recording(path) => Some(path),
+            _ => None,
+        }
+    }
 }
 
 impl Feed {
@@ -306,7 +317,11 @@ impl Feed {
                 return Ok(next);
             }
             Kind::Recording(recording) => {
-                let Some(Replayed { luma: frame, origin, set }) = recording.next_frame()? else { return Ok(Next::End) };
+                let Some(Replayed { luma: frame, mut origin, set }) = recording.next_frame()? else { return Ok(Next::End) };
+                // What was colored once is colored again as then; where nothing was, whoever says what the range is knows better.
+                if self.range_is_set && recording.about().decided.is_none() {
+                    origin.range = self.range;
+                }
                 *luma = frame;
                 return Ok(Next::Replayed { origin, set });
             }

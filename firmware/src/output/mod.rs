@@ -8,7 +8,7 @@ mod v4l2;
 mod video;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::coloring::Colored;
@@ -44,6 +44,14 @@ pub enum Sink {
 }
 
 impl Sink {
+    /// The file or folder that is written, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Y4m(path) | Self::Pngs(path) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Reads what `--output` says.
     ///
     /// # Errors

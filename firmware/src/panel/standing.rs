@@ -6,6 +6,8 @@ use crate::settings::{Choices, Command, KNOBS, Knob, Settings};
 
 /// After so many more frames a change has surely arrived: more than are ever on their way between the camera and the outputs.
 const FRAMES_UNDER_WAY_MAX: u64 = 8;
+/// Another model is loaded beside the picture first: some seconds on a small board.
+const FRAMES_LOADING_MAX: u64 = 250;
 
 /// What a knob stands at.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,7 +116,7 @@ impl Standing {
         let mut changed = false;
         for (knob, under_way) in KNOBS.iter().zip(&mut self.under_way) {
             if Value::of(knob, &before) != Value::of(knob, &self.settings) {
-                *under_way = Some(self.frames + FRAMES_UNDER_WAY_MAX);
+                *under_way = Some(self.frames + frames_under_way(knob));
                 changed = true;
             }
         }
@@ -127,11 +129,14 @@ impl Standing {
         self.frames = frames;
         let mut changed = false;
         for (knob, under_way) in KNOBS.iter().zip(&mut self.under_way) {
-            if under_way.is_some_and(|until| frames < until) {
+            let value = Value::of(knob, seen);
+            let has_arrived = value == Value::of(knob, &self.settings);
+            // Before that, what is seen may have been the same already when it was changed there and back.
+            let may_be_old = |until: u64| frames + frames_under_way(knob) < until + FRAMES_UNDER_WAY_MAX;
+            if under_way.is_some_and(|until| frames < until && (may_be_old(until) || !has_arrived)) {
                 continue;
             }
             *under_way = None;
-            let value = Value::of(knob, seen);
             if value != Value::of(knob, &self.settings) {
                 adopt(value, knob, &mut self.settings);
                 changed = true;
@@ -139,6 +144,11 @@ impl Standing {
         }
         self.revision = self.revision.wrapping_add(u32::from(changed));
     }
+}
+
+/// For how many frames a change may be on its way.
+fn frames_under_way(knob: &Knob) -> u64 {
+    if knob.name == "model" { FRAMES_LOADING_MAX } else { FRAMES_UNDER_WAY_MAX }
 }
 
 fn adopt(value: Value, knob: &Knob, settings: &mut Settings) {
@@ -217,5 +227,25 @@ mod tests {
         assert_eq!((standing.settings().saturation, standing.revision()), (1.0, 3));
         standing.change(&[Command::Saturation(1.0)]);
         assert_eq!(standing.revision(), 3, "nothing changed");
+    }
+
+    #[test]
+    fn a_model_stands_while_it_is_loaded_and_no_longer() {
+        let model = |name: &str| crate::settings::ModelChoice { name: name.into(), file: None };
+        let choices = Choices { models: vec![model("large"), model("small")], ..Choices::default() };
+        let mut standing = Standing::new(Settings::neutral(), Arc::new(choices));
+        let [old, new] = [0, 1].map(|model| Settings { model, ..Settings::neutral() });
+        standing.observe(&old, 100);
+        standing.change(&[Command::Model(1)]);
+        standing.observe(&old, 130);
+        assert_eq!((standing.settings().model, standing.revision()), (1, 1));
+        // It is there; from now on what others choose is seen at once.
+        standing.observe(&new, 140);
+        standing.observe(&old, 141);
+        assert_eq!((standing.settings().model, standing.revision()), (0, 2));
+        // One that never comes is given up.
+        standing.change(&[Command::Model(1)]);
+        standing.observe(&old, 141 + FRAMES_LOADING_MAX);
+        assert_eq!((standing.settings().model, standing.revision()), (0, 4));
     }
 }

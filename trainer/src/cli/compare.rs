@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::experiments::{Budget, Contest, Start, compare};
 use autochrome_trainer::train::Ended;
 
@@ -47,7 +46,6 @@ pub(crate) struct Compare {
 impl Compare {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self { configs, data, runs, out, minutes, encoder_weights, show, limit, device } = self;
-        PackedSet::open(&data)?.verify()?;
         let budget = match device {
             DeviceChoice::Cpu => Budget::ProcessorMinutes(minutes),
             DeviceChoice::Cuda => Budget::Minutes(minutes),

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use autochrome_trainer::data::shard::PackedSet;
 use autochrome_trainer::experiments::{self, Budget, Setting, Start};
 
 use super::device::DeviceChoice;
@@ -38,7 +37,6 @@ pub(crate) struct Experiment {
 impl Experiment {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self { file, data, out, minutes, show, encoder_weights, device } = self;
-        PackedSet::open(&data)?.verify()?;
         let budget = minutes.map(|minutes| match device {
             DeviceChoice::Cpu => Budget::ProcessorMinutes(minutes),
             DeviceChoice::Cuda => Budget::Minutes(minutes),

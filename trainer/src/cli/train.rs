@@ -77,9 +77,12 @@ impl Train {
         let Self { config, data, run, changes, devices } = self;
         let mut config = changes.read(&config)?;
         devices.fit(&mut config);
-        PackedSet::open(&data)?.verify()?;
-        let mut watcher = terminal::Terminal::new();
-        let ended = train::start(&run, &config, &data, &devices.open()?, &*stop_on_signals()?, &mut watcher)?;
+        let (devices, mut watcher) = (devices.open()?, terminal::Terminal::new());
+        // A folder that holds a run already is refused at once.
+        if !run_folder::config_file(&run).exists() {
+            train::verify_pictures(&PackedSet::open(&data)?, &mut watcher)?;
+        }
+        let ended = train::start(&run, &config, &data, &devices, &*stop_on_signals()?, &mut watcher)?;
         unfinished_if(ended == Ended::Stopped)
     }
 }

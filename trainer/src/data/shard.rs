@@ -277,7 +277,7 @@ fn check_item(item: &Item, shards: &[ShardEntry]) -> Result<()> {
 }
 
 /// A file's SHA-256, lower-case hexadecimal. Read piece by piece: what is mapped would count as this process's memory.
-fn sha256_of(path: &Path) -> std::io::Result<String> {
+pub(crate) fn sha256_of(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let (mut digest, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
     loop {

@@ -215,6 +215,12 @@ pub struct View {
 }
 
 impl View {
+    /// An upright view: its corner in the source, and the steps of an output pixel to the right and down.
+    #[cfg(test)]
+    pub(super) fn window(origin: (f32, f32), (right, down): (f32, f32)) -> Self {
+        Self { origin, along_x: (right, 0.0), along_y: (0.0, down) }
+    }
+
     /// Whether the output's point (x, y) is one of a source of `width` x `height` pixels. Outside of it the picture is mirrored, and moves the other way.
     pub fn is_inside(&self, x: f64, y: f64, width: u32, height: u32) -> bool {
         let at = |origin: f32, along_x: f32, along_y: f32| f64::from(origin) + x * f64::from(along_x) + y * f64::from(along_y);
@@ -468,7 +474,7 @@ mod tests {
     #[test]
     fn a_point_beyond_the_source_is_told() {
         // Two source pixels a step, the window begins 4 to the left of the picture and 6 below its upper edge.
-        let view = View { origin: (-4.0, 6.0), along_x: (2.0, 0.0), along_y: (0.0, 2.0) };
+        let view = View::window((-4.0, 6.0), (2.0, 2.0));
         let inside = |x: f64, y: f64| view.is_inside(x, y, 20, 10);
         assert!(!inside(1.9, 0.5) && inside(2.1, 0.5) && inside(11.9, 1.9));
         assert!(!inside(12.1, 1.9) && !inside(11.9, 2.1));

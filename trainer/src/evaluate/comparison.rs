@@ -75,6 +75,17 @@ impl Row {
     pub fn all(&self) -> &StillFigures {
         &self.stills[0]
     }
+
+    /// What the row trades over the temperature, over all stills: the temperature, the colorfulness in percent of the truth's, and the gain over grey, dB.
+    /// One point where there is no temperature to set, none of the truth.
+    pub fn trade_off(&self) -> Vec<(Option<f32>, f64, f64)> {
+        let of_all = self.curve.iter().filter(|point| point.source == self.all().source);
+        let mut points: Vec<_> = of_all.map(|point| (Some(point.temperature), 100.0 * point.colorfulness_share(), point.gain())).collect();
+        if let (true, Some(against)) = (points.is_empty(), &self.all().against_truth) {
+            points.push((self.temperature, 100.0 * against.colorfulness_share, against.gain));
+        }
+        points
+    }
 }
 
 /// What was found.

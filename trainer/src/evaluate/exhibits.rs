@@ -235,4 +235,22 @@ mod tests {
         assert_eq!((exhibits.stills().len(), exhibits.too_small(), exhibits.colorless()), (2, 1, 1));
         assert_eq!(exhibits.name(), "photos");
     }
+
+    #[test]
+    fn a_film_that_fades_in_from_black_is_shown_by_its_middle() {
+        let folder = tempfile::tempdir().unwrap();
+        let clip = folder.path().join("films/opening");
+        std::fs::create_dir_all(&clip).unwrap();
+        for frame in 0..8_u8 {
+            let picture = image::RgbImage::from_pixel(40, SSIM_SIDE as u32, image::Rgb([30 * frame, 10 * frame, 0]));
+            picture.save(clip.join(format!("{frame}.png"))).unwrap();
+        }
+        let out = folder.path().join("packed");
+        let inputs = vec![PackInput { path: folder.path().join("films"), kind: InputKind::Clips, source: "films".into() }];
+        pack(&PackConfig { inputs, out: out.clone(), ..PackConfig::default() }, &mut |_, _| ()).unwrap();
+        let set = PackedSet::open(&out).unwrap();
+        let exhibits = Exhibits::choose(&set, Share::Whole, 9).unwrap();
+        assert_eq!((exhibits.stills().len(), exhibits.clips().len()), (1, 1));
+        assert_eq!(exhibits.still(exhibits.stills()[0]).rgb[..3], [120, 40, 0]);
+    }
 }

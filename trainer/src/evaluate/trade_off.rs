@@ -66,15 +66,7 @@ fn curves(rows: &[Row]) -> Vec<Curve<'_>> {
             families.push(family(&row.name));
             families.len() - 1
         });
-        let mut points: Vec<(Option<f32>, f64, f64)> = row
-            .curve
-            .iter()
-            .filter(|point| point.source == "all")
-            .map(|point| (Some(point.temperature), 100.0 * point.colorfulness_share(), point.gain()))
-            .collect();
-        if let (true, Some(against)) = (points.is_empty(), &row.all().against_truth) {
-            points.push((row.temperature, 100.0 * against.colorfulness_share, against.gain));
-        }
+        let mut points = row.trade_off();
         points.retain(|(_, x, y)| x.is_finite() && y.is_finite());
         if !points.is_empty() {
             let (color, mark) = look(index);

@@ -19,7 +19,7 @@ use crate::evaluate::{self, Comparison, Contestant, Exhibits, Plan, Share, page}
 use crate::export;
 use crate::files::write_atomically;
 use crate::run_folder;
-use crate::train::{Ended, Watcher};
+use crate::train::{self, Ended, Watcher};
 
 /// Pictures on the page.
 const SAMPLES: usize = 12;
@@ -75,6 +75,9 @@ pub fn compare(contest: &Contest, device: &Device, stop: &AtomicBool, watcher: &
         entries.push((Entry { label, config }, row));
     }
     contest.start.tell_what_is_unused(entries.iter().map(|(entry, _)| &entry.config), watcher);
+    if entries.iter().any(|(_, row)| row.is_none()) {
+        train::verify_pictures(&set, watcher)?;
+    }
     let measures = Measures {
         exhibits: Exhibits::choose(&set, Share::Of(Split::Validation), contest.limit)?,
         shown: shown.as_ref().map(Exhibits::to_show).transpose()?,

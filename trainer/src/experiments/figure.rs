@@ -122,12 +122,7 @@ fn measured(plan: &Plan, entries: &[Entry], set: &PackedSet, setting: &Setting) 
     let measures = evaluate::Plan { temperatures: TEMPERATURES.to_vec(), moving: true, ..evaluate::Plan::default() };
     let found = evaluate::evaluate(contestants, &exhibits, None, &measures, &mut |_, _| ())?;
     let curve = |row: &evaluate::Row| {
-        let of_all = row.curve.iter().filter(|point| point.source == row.all().source);
-        let mut points: Vec<(f64, f64)> = of_all.map(|q| (100.0 * q.colorfulness_share(), q.gain())).collect();
-        // A regression has no temperature, and one point.
-        if let (true, Some(against)) = (points.is_empty(), &row.all().against_truth) {
-            points.push((100.0 * against.colorfulness_share, against.gain));
-        }
+        let points = row.trade_off().into_iter().map(|(_, share, gain)| (share, gain)).collect();
         Series::new(&row.name, points)
     };
     let chart = Chart {

@@ -185,6 +185,7 @@ pub fn run(
         }
     }
     let Setting { pack, out, budget, .. } = setting;
+    train::verify_pictures(&PackedSet::open(pack)?, watcher)?;
     let single;
     let pack = if plan.single_picture {
         let LaneConfig { width, height, .. } = entries[0].config.data;

@@ -303,8 +303,14 @@ fn go_on(
         progress.states = states;
         let norm = clip_gradients(&progress.net, &mut gradients, config.gradient_norm_max);
         if !values.loss.is_finite() || !norm.is_finite() {
-            let (what, rate) = if adversary::is_the_critics(&values) { ("its critic's loss", CRITIC_RATE) } else { ("the loss", RATE) };
-            let what = format!("{what} is {} and the gradient's norm {norm}", values.loss);
+            let (whose, rate) = if adversary::is_of_the_critics_step(&values) {
+                ("in the eyes of the critic, behind its step, ", CRITIC_RATE)
+            } else if adversary::is_the_critics(&values) {
+                ("of the critic ", CRITIC_RATE)
+            } else {
+                ("", RATE)
+            };
+            let what = format!("the loss {whose}is {} and the gradient's norm {norm}", values.loss);
             // A critic that was well before its own step may be so again.
             return Err(diverged(run, step, &what, rate, !adversary::is_of_the_critics_step(&values)));
         }
@@ -406,8 +412,8 @@ impl fmt::Display for Diverged {
 
 impl std::error::Error for Diverged {}
 
-/// What a run that cannot go on from `step` says; `rate` is what to lower. Where the step is `hopeless`, a checkpoint of it would fail in the same way at
-/// any rate: it is set aside.
+/// What a run that cannot go on from `step` says; `rate` is what to lower. Where the step is `hopeless`, a checkpoint of it would fail in the
+/// same way whatever the rate: it is set aside.
 fn diverged(run: &Path, step: u64, what: &str, rate: &str, hopeless: bool) -> anyhow::Error {
     let folder = checkpoints(run);
     let same = checkpoint::at_step(&folder, step);
@@ -421,6 +427,18 @@ fn diverged(run: &Path, step: u64, what: &str, rate: &str, hopeless: bool) -> an
     let newest =
         newest.map_or_else(|| "there is no good checkpoint".into(), |path| format!("the last good checkpoint is {}", path.display()));
     Diverged(format!("step {step}: {what}; {newest}: lower {rate} in {}, and resume", config_file(run).display())).into()
+}
+
+/// Compares the shards of `set` with what its manifest says of them, before hours are spent on them; says so where that takes a while.
+///
+/// # Errors
+/// Names a shard that is damaged.
+pub fn verify_pictures(set: &PackedSet, watcher: &mut dyn Watcher) -> anyhow::Result<()> {
+    let gigabytes = set.manifest().shards.iter().map(|shard| shard.bytes).sum::<u64>() >> 30;
+    if gigabytes > 0 {
+        watcher.say(&format!("comparing {gigabytes} GB of pictures with their SHA-256"));
+    }
+    set.verify()
 }
 
 /// Checks that every evaluation will have something to look at, for the loss and for the figures.

@@ -1,7 +1,7 @@
 //! Made-up pictures to train on, and a made-up pretrained encoder: for tests of whole runs in small.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use autochrome_trainer::data::pack::{PackConfig, PackInput, pack};
 use autochrome_trainer::data::split::{Split, split_of};
@@ -55,10 +55,18 @@ fn clips(folder: &Path) -> PathBuf {
     folder.join("clips")
 }
 
-/// A file such as `convert-encoder` writes; what it holds does not matter here.
+/// All tests of a process draw their first weights from one source, which each run seeds: who draws does so alone, that its weights are the same each time.
+pub(crate) fn drawing() -> MutexGuard<'static, ()> {
+    static DRAWING: Mutex<()> = Mutex::new(());
+    DRAWING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file such as `convert-encoder` writes; what it holds does not matter here. Draws.
 pub(crate) fn encoder() -> &'static Path {
     static ENCODER: OnceLock<PathBuf> = OnceLock::new();
     ENCODER.get_or_init(|| {
+        let _alone = drawing();
+        Device::flex().seed(1);
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(concat!(env!("CARGO_CRATE_NAME"), "-encoder.bpk"));
         files::write_atomically(&file, &Encoder::new(&Device::flex()).into_record().into_bytes().unwrap()).unwrap();
         file

@@ -31,7 +31,7 @@ use self::spec::{CameraSpec, Deinterlace, Select, fourcc_name};
 use super::backoff::Backoff;
 use super::jpeg::decode_luma;
 use super::luma::{Layout, Packing};
-use super::{Faults, Next};
+use super::{Faults, Next, SILENCE_MAX};
 use crate::errors::{Exit, Failure};
 
 /// How many buffers the driver gets to fill.
@@ -40,6 +40,8 @@ const BUFFERS: u32 = 4;
 const WAIT: Duration = Duration::from_millis(200);
 /// After how long without a good frame the camera counts as silent; a slow one gets three times its period.
 const SILENCE: Duration = Duration::from_secs(1);
+/// By when a source says so that is not slow by itself.
+const SAID_SOON: Duration = Duration::from_secs(5);
 /// How long the first frame may take; with some cameras it is two seconds.
 const FIRST_FRAME: Duration = Duration::from_secs(4);
 /// How long a stream has to live before the pauses between attempts are short again.
@@ -259,7 +261,9 @@ impl Running {
         let hz = self.settled.rate.map_or(0.0, Rate::hz);
         let period = if hz > 0.0 { Duration::from_secs_f64((1.0 / hz).min(60.0)) } else { Duration::ZERO };
         let silent = SILENCE.max(3 * period);
-        (silent, if self.good_at.is_some() { silent } else { silent.max(FIRST_FRAME) })
+        // Up to two seconds may have gone by before, since the service manager heard of the last picture.
+        let said = silent.min(SAID_SOON.max(period * 3 / 2)).min(SILENCE_MAX);
+        (said, if self.good_at.is_some() { silent } else { silent.max(FIRST_FRAME) })
     }
 }
 

@@ -11,11 +11,12 @@ use super::http::{Answer, Method, Request, Status};
 use super::metrics;
 use super::server::House;
 use crate::settings::{Choices, Command};
+use crate::showing::STALE_MAX;
 use crate::statistics::Snapshot;
 use crate::status::Heat;
 
-/// A picture older than this is not a live one.
-const FRESH: Duration = Duration::from_secs(2);
+/// Where neither a picture nor a placard came for so long, the outputs stand still: however slow the feed, one of the two comes before.
+const FRESH: Duration = STALE_MAX.saturating_add(Duration::from_secs(1));
 const PAGE: &str = include_str!("page.html");
 
 /// What `/state` says.
@@ -26,6 +27,8 @@ struct State<'a> {
     snapshot: Option<&'a Snapshot>,
     /// How long the picture has been the newest.
     age_ms: Option<u64>,
+    /// Whether that is longer than any feed takes.
+    stands_still: bool,
     heat: Option<Heat>,
     /// The preset that was chosen and not changed since.
     preset: Option<&'a str>,
@@ -104,6 +107,7 @@ fn state(house: &House, request: &Request, view: Option<&View>) -> Answer {
     let state = State {
         snapshot: view.map(|view| &view.snapshot),
         age_ms: view.map(|view| view.shown_at.elapsed().as_millis() as u64),
+        stands_still: view.is_some_and(|view| view.shown_at.elapsed() > FRESH),
         heat: house.remote.status.heat.get().as_deref().copied(),
         preset: settings.and_then(|settings| presets.get(settings.preset?)).map(|preset| preset.name.as_str()),
         chosen_model: settings.and_then(|settings| models.get(settings.model)).map(|model| model.name.as_str()),

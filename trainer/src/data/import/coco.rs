@@ -16,6 +16,9 @@ const UNLABELED: &str = "unlabeled";
 /// Folders of pictures whose colors are labels.
 const LABEL_MAPS: [&str; 2] = ["annotations", "stuffthingmaps"];
 
+/// How names of annotation files begin that are not read beside others.
+const LESS: [&str; 4] = ["person_keypoints", "captions", "stuff", "panoptic"];
+
 /// Whether a picture below `top` is a label map and no photograph: COCO publishes them in folders of their own.
 pub(super) fn is_label_map(top: &Path, picture: &Path) -> bool {
     let below = picture.strip_prefix(top).unwrap_or(picture);
@@ -64,7 +67,7 @@ impl MainCategories {
     }
 }
 
-/// Reads the annotation files in `folder` and in its `annotations`: those of instances as COCO names them, or, where there is none of that name, all.
+/// Reads the annotation files in `folder` and in its `annotations`.
 pub(super) fn main_categories(folder: &Path) -> Result<MainCategories> {
     let mut files = list(folder)?;
     let inner = folder.join("annotations");
@@ -78,10 +81,10 @@ pub(super) fn main_categories(folder: &Path) -> Result<MainCategories> {
         folder.display(),
         folder.display()
     );
-    // Key points lie beside them, and know one category only: people.
-    let is_of_instances = |file: &PathBuf| name_of(file).to_ascii_lowercase().starts_with("instances");
-    if files.iter().any(is_of_instances) {
-        files.retain(is_of_instances);
+    // What COCO publishes beside its instances says less of the same photographs: key points know people only.
+    let says_more = |file: &PathBuf| !LESS.iter().any(|less| name_of(file).to_ascii_lowercase().starts_with(less));
+    if files.iter().any(says_more) {
+        files.retain(says_more);
     }
     let mut found = HashMap::new();
     for file in &files {
@@ -157,7 +160,13 @@ mod tests {
         assert_eq!(tags.of("000000000009.jpg"), "broccoli");
         assert_eq!(tags.of("000000000025.jpg"), "bowl");
         assert_eq!(tags.of("000000000030.jpg"), "unlabeled");
-        // Annotations of one's own, whatever they are called.
+        // Annotations of one's own count, too, whatever they are called.
+        let own = r#"{"images": [{"id": 1, "file_name": "mine.jpg"}], "annotations": [{"image_id": 1, "category_id": 7, "area": 1}],
+            "categories": [{"id": 7, "name": "kite"}]}"#;
+        std::fs::write(folder.path().join("own.json"), own).unwrap();
+        assert_eq!(main_categories(folder.path()).unwrap().of("mine.jpg"), "kite");
+        // Where nothing else is there, people will do.
+        std::fs::remove_file(folder.path().join("own.json")).unwrap();
         std::fs::remove_file(folder.path().join("annotations/instances_val2017.json")).unwrap();
         assert_eq!(main_categories(folder.path()).unwrap().of("000000000030.jpg"), "person");
     }

@@ -7,7 +7,7 @@ use autochrome_model::color::{LumaRange, lightness_table, srgb_to_lab};
 
 use super::*;
 use crate::data::shard::test_sets::{new_item, pack_of, small_set};
-use crate::data::still_camera::MotionConfig;
+use crate::data::still_camera::{MotionConfig, View};
 
 fn small_config() -> LaneConfig {
     LaneConfig { lanes: 3, chunk_frames: 4, chunks_per_item: 3, width: 32, height: 24, clip_share: 0.4, ..LaneConfig::default() }
@@ -255,6 +255,18 @@ fn the_flow_leads_to_where_a_point_was_one_frame_ago() {
     assert!(count > 6 * 9 * 2 * h * w * 8 / 10, "{count}");
     // What is left is the bilinear interpolation's, and the rounding to whole codes.
     assert!(moved < 1.5 && moved < still / 5.0, "{moved} Lab units along the flow, {still} without");
+}
+
+#[test]
+fn the_flow_is_unknown_where_the_photograph_ends() {
+    // A window of 16x16 pixels whose left half lies beyond the photograph; a color pixel is two of the frame's.
+    let config = LaneConfig { lanes: 1, chunk_frames: 2, width: 16, height: 16, output_stride: 2, flow: true, ..small_config() };
+    let view = View::window((-8.0, 4.0), (1.0, 1.0));
+    let mut flow = Flow::unknown(&config);
+    flow.set(0, &view, &view, (40, 30), &config);
+    for (at, &valid) in flow.valid.iter().enumerate() {
+        assert_eq!(valid, if at % 8 < 4 { 0.0 } else { 1.0 }, "color pixel {at}");
+    }
 }
 
 #[test]
