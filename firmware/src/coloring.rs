@@ -213,18 +213,23 @@ impl Coloring {
 
     fn change_model_if_loaded(&mut self) {
         let Some(Loading { at, loaded }) = &self.loading else { return };
-        let at = *at;
-        match loaded.try_recv() {
-            Err(TryRecvError::Empty) => return,
+        let (at, found) = (*at, loaded.try_recv());
+        if matches!(found, Err(TryRecvError::Empty)) {
+            return;
+        }
+        self.loading = None;
+        let wish = self.wish.take();
+        match found {
+            // Something else was wished for since then.
+            Ok(Ok(_)) if wish.is_some() => {}
             Ok(Ok(colorizer)) => {
                 self.change_model(at, *colorizer);
                 say(&format!("the model is now {}", self.model));
             }
             Ok(Err(failure)) => warn(&format!("{failure}; the model stays as it was")),
-            Err(TryRecvError::Disconnected) => warn("the model could not be loaded; it stays as it was"),
+            Err(_) => warn("the model could not be loaded; it stays as it was"),
         }
-        self.loading = None;
-        if let Some(at) = self.wish.take() {
+        if let Some(at) = wish.filter(|&at| at != self.settings.model) {
             self.begin_loading(at);
         }
     }

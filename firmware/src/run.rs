@@ -132,16 +132,20 @@ pub fn run(request: Request) -> Result<()> {
 
 /// Refuses an output that would overwrite what is read.
 fn ensure_apart(input: &Source, sink: &Sink) -> Result<()> {
-    let (Some(from), Some(to)) = (input.path(), sink.path()) else { return Ok(()) };
-    let place = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    let from = if *input == Source::Stdin { Some(Path::new("/dev/stdin")) } else { input.path() };
+    let (Some(from), Some(to)) = (from, sink.path()) else { return Ok(()) };
+    // A recording is a folder of films.
+    let above = to.parent().filter(|_| matches!(input, Source::Recording(_)));
+    let place = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     // What is not there yet is nobody's input.
-    match (place(from), place(to)) {
-        (Ok(from_place), Ok(to_place)) if from_place == to_place => Err(Failure::usage(format!(
-            "{} is the input and an output: it would be overwritten while it is read; name another output",
-            to.display()
-        ))),
-        _ => Ok(()),
+    let read = place(from);
+    if read.is_some() && (read == place(to) || above.is_some_and(|folder| read == place(folder))) {
+        let to = to.display();
+        return Err(Failure::usage(format!(
+            "{to} is the input and an output, or part of it, and would be overwritten; name another output"
+        )));
     }
+    Ok(())
 }
 
 fn open(sink: &Sink, header: &Header, access: &Access, remote: &Remote) -> Result<Output> {

@@ -19,7 +19,7 @@ use crate::status::Status;
 /// A live picture older than this no longer passes for live, unless pictures came so slowly before.
 const STALE: Duration = Duration::from_millis(800);
 /// However slowly: a service manager would wait little longer.
-pub const STALE_MAX: Duration = Duration::from_secs(4);
+const STALE_MAX: Duration = Duration::from_secs(4);
 /// How many gaps between pictures are remembered.
 const GAPS_KEPT: usize = 5;
 /// How often a placard that no longer changes is shown again.

@@ -447,7 +447,10 @@ fn a_viewer_that_takes_nothing_does_not_hold_up_the_picture() {
         program::program(&["run", "--input", "-", "--live", "--output", "http://127.0.0.1:0"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let (width, height) = (1280, 960);
-    let noise = |_, x: usize, y: usize| ((x * 7919 + y * 104_729).wrapping_mul(2_654_435_761) >> 11) as u8;
+    let noise = |_, x: usize, y: usize| {
+        let mixed = ((x as u64) << 32 | y as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        ((mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as u8
+    };
     let film = program::y4m("F25:1", (width, height), width * height / 4, 1, noise);
     let feeder = std::thread::spawn(move || {
         let frame = film.windows(6).position(|six| six == b"FRAME\n").unwrap();

@@ -86,6 +86,9 @@ fn a_feed_is_recorded_without_being_colored_and_other_programs_can_read_it() {
     // What the pixels mean may be said later: nothing was colored yet.
     let limited = run_with(&["run", "--input", recording.to_str().unwrap(), "--range", "limited", "--output", "-"], b"");
     assert!(limited.status.success() && limited.stdout != replay.stdout);
+    let own = recording.join("0001.y4m");
+    let (code, said) = run(&["run", "--input", recording.to_str().unwrap(), "--output", own.to_str().unwrap()]);
+    assert!(code == 2 && said.contains("0001.y4m is the input and an output") && fs::read(&own).unwrap() == film, "{code} {said}");
     let (code, said) = run(&["record", "--input", "test-pattern", "--to", recording.to_str().unwrap()]);
     assert!(code == 73 && said.contains("not empty"), "{code} {said}");
 }
@@ -103,7 +106,8 @@ fn a_signal_ends_a_recording_whose_pipe_is_silent() {
     stdin.write_all(&y4m("F25:1", (8, 8), 16, 2, |_, _, _| 7)).unwrap();
     let lines = || fs::read_to_string(recording.join("frames.jsonl")).unwrap_or_default().lines().count();
     let begun = Instant::now();
-    while lines() < 2 {
+    // What it is about stands first.
+    while lines() < 3 {
         assert!(begun.elapsed() < Duration::from_secs(60), "{} frames were recorded", lines());
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -112,4 +116,19 @@ fn a_signal_ends_a_recording_whose_pipe_is_silent() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(0) && said.contains("2 frames of 8x8 recorded"), "{:?} {said}", output.status);
     drop(stdin);
+}
+
+#[test]
+fn a_program_that_is_recorded_ends_with_the_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, alive) = (folder.path().join("recording"), folder.path().join("alive"));
+    // Two frames, and then nothing for long: it would live on if nobody ended it.
+    let script =
+        format!("y4m:sh -c 'printf \"YUV4MPEG2 W2 H2 F25:1 Cmono\\nFRAME\\nabcdFRAME\\nefgh\"; echo $$ > {}; sleep 60'", alive.display());
+    let (code, said) = run(&["record", "--input", &script, "--to", recording.to_str().unwrap(), "--frames", "2"]);
+    assert!(code == 0 && said.contains("2 frames of 2x2 recorded"), "{code} {said}");
+    let pid = fs::read_to_string(&alive).unwrap();
+    let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    // Gone, or waiting to be buried by whoever is its parent now.
+    assert!(state.is_empty() || state.contains(") Z "), "{state}");
 }

@@ -38,7 +38,7 @@ const REPLAY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How many bytes are read from a pipe or a file at once.
 const READ_BYTES: usize = 1 << 17;
 
-/// For how long at most a source says nothing, however slow it is: a service manager that hears nothing for eight seconds (`WatchdogSec`) ends the program.
+/// For how long at most a camera or a program says nothing, and between two pictures of a film that somebody watches, however slow it is: a service manager that hears nothing for eight seconds (`WatchdogSec`) ends the program.
 pub const SILENCE_MAX: Duration = Duration::from_millis(7500);
 
 /// One grey picture on its way through the device.

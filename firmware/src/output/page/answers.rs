@@ -10,13 +10,13 @@ use super::guard::Standing;
 use super::http::{Answer, Method, Request, Status};
 use super::metrics;
 use super::server::House;
+use crate::input::SILENCE_MAX;
 use crate::settings::{Choices, Command};
-use crate::showing::STALE_MAX;
 use crate::statistics::Snapshot;
 use crate::status::Heat;
 
-/// Where neither a picture nor a placard came for so long, the outputs stand still: however slow the feed, one of the two comes before.
-const FRESH: Duration = STALE_MAX.saturating_add(Duration::from_secs(1));
+/// Where neither a picture nor a placard came for so long, the outputs stand still: of a live feed one of the two comes before, and a film's pictures do.
+const FRESH: Duration = SILENCE_MAX.saturating_add(Duration::from_secs(1));
 const PAGE: &str = include_str!("page.html");
 
 /// What `/state` says.

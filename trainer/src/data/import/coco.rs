@@ -17,7 +17,7 @@ const UNLABELED: &str = "unlabeled";
 const LABEL_MAPS: [&str; 2] = ["annotations", "stuffthingmaps"];
 
 /// How names of annotation files begin that are not read beside others.
-const LESS: [&str; 4] = ["person_keypoints", "captions", "stuff", "panoptic"];
+const LESS: [&str; 5] = ["person_keypoints", "captions", "stuff", "panoptic", "lvis"];
 
 /// Whether a picture below `top` is a label map and no photograph: COCO publishes them in folders of their own.
 pub(super) fn is_label_map(top: &Path, picture: &Path) -> bool {
